@@ -1,0 +1,57 @@
+"""Training a whole autoencoder: the task behind the bundled teacher."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dcde.losses import Prediction
+from dcde.model import DCAE
+from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock
+from dcde.trainer import Batch
+
+
+class _Reconstruct(nn.Module):
+    """Image to (image, latent, the decoder's residual stream after each stage)."""
+
+    def __init__(self, model: DCAE) -> None:
+        super().__init__()
+        self.model = model
+        config = model.config.decoder
+        self.taps = [f"stage{i}" for i in range(config.first_stage, len(config.widths))]
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        latent = self.model.encode(image)
+        reconstruction, features = self.model.decode(latent, self.taps)
+        return reconstruction, latent, tuple(features[tap] for tap in self.taps)
+
+
+class AutoencodeTask:
+    """Reconstruct the image, with encoder and decoder trained together."""
+
+    def __init__(self, model: DCAE) -> None:
+        self.module: nn.Module = _Reconstruct(model)
+
+    def predict(self, module: nn.Module, batch: Batch) -> Prediction:
+        image, latent, activations = module(batch["image"])
+        return Prediction(image, batch["image"], latent=latent, activations=activations)
+
+
+def zero_init_branches(model: DCAE) -> None:
+    """Start every residual branch at zero: its last norm gets weight 0.
+
+    Without it the residual stream of a model trained briefly outgrows its branches, and blocks can
+    be dropped at no loss: a teacher whose depth is not used.
+    """
+    for module in model.modules():
+        if isinstance(module, ResBlock):
+            last = module.conv2
+        elif isinstance(module, LiteMLA):
+            last = module.proj
+        elif isinstance(module, GLUMBConv):
+            last = module.point_conv
+        else:
+            continue
+        norm = last.norm
+        assert norm is not None
+        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.bias)

@@ -1,0 +1,286 @@
+"""params.yaml as frozen pydantic models: unknown keys and bad values are refused by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dcde.errors import UserError
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError(f"found {value!r}, expected 64 hexadecimal digits in lower case")
+    return value
+
+
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, and no key that is not declared here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CropParams(Section):
+    """How training crops are cut from photos."""
+
+    image_size: Annotated[int, Field(ge=32)]
+    """Side of a training crop in pixels."""
+    short_side: tuple[PositiveInt, PositiveInt]
+    """Range from which the photo's shorter side is drawn before cutting, in pixels."""
+    flip: bool
+    """Whether half of the crops are mirrored."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CropParams:
+        low, high = self.short_side
+        if not self.image_size <= low <= high:
+            raise ValueError(
+                f"short_side: found [{low}, {high}], expected image_size ({self.image_size}) "
+                "<= low <= high"
+            )
+        return self
+
+
+class DataParams(Section):
+    source: str
+    """`embedded`, or the path of a folder of images."""
+    on_bad_image: Literal["skip", "refuse"]
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    """Share of photos for evaluation, where the folder has no train/ and val/ of its own."""
+    eval_size: Annotated[int, Field(ge=32)]
+    """Side of an evaluation crop in pixels."""
+    eval_crops: PositiveInt
+    """Evaluation crops of each photo: the centre, then further ones at full resolution."""
+
+
+class TeacherParams(Section):
+    source: str
+    """`bundled:<name>`, `hf:<repo>[@revision]` or a folder."""
+    sha256: Sha256 | None
+    """Of the weights file; null: not checked, but printed."""
+
+
+class PruneParams(Section):
+    depth_list: tuple[Annotated[int, Field(ge=0)], ...]
+    """Blocks that the student keeps in each stage of the decoder."""
+    method: Literal["direct", "gap", "random"]
+
+
+class OptimizerParams(Section):
+    """AdamW with a cosine schedule with warm restarts, for one net."""
+
+    lr: PositiveFloat
+    weight_decay: Weight
+    cosine_t0: PositiveInt
+    """Epochs of the first cosine period."""
+    cosine_t_mult: PositiveInt
+    eta_min: Weight
+    """Learning rate at the end of a period."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the learning rate rises linearly from 0."""
+
+
+class GanParams(Section):
+    ratio: PositiveInt
+    """Training samples between two steps of the discriminator."""
+    loss: Literal["bce", "lsgan", "hinge"]
+
+
+class TrainParams(Section):
+    """What the trainer needs, whatever it trains."""
+
+    epochs: PositiveInt
+    samples_per_epoch: PositiveInt | None
+    """Training samples drawn at random for each epoch; null: each photo once."""
+    batch_size: PositiveInt
+    precision: Literal["no", "bf16", "fp16"]
+    """Automatic mixed precision; `no` is fp32."""
+    compile: bool
+    """Whether torch.compile is used: slow to start, quicker steps."""
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the moving average of the weights for each step; 0 is off."""
+    grad_clip: Weight
+    """Largest norm of the generator's gradient; 0 is off."""
+
+
+class DistillParams(TrainParams):
+    crops: CropParams
+    crops_per_image: PositiveInt
+    """Fixed crops of each photo, from which an epoch's samples are drawn."""
+    tap: Literal[0, 1, 2, 3]
+    """Where features are compared: 0 output of project_out, 1 before it, 2 after its norm, 3 after
+    its activation."""
+    freeze_project_out: bool
+    dynamic_loss: bool
+    division_epoch: PositiveInt
+    """Epoch at which the dynamic loss turns from features to images."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DistillParams:
+        if self.dynamic_loss and self.division_epoch >= self.epochs:
+            raise ValueError(
+                f"division_epoch: found {self.division_epoch}, "
+                f"expected less than epochs ({self.epochs}) as dynamic_loss is on"
+            )
+        return self
+
+
+LossParams = dict[str, Weight]
+"""Weight of each loss term by name (see `dcde.losses.TERMS`), and `gamma` of the GAN."""
+
+
+class EvalParams(Section):
+    batch_size: PositiveInt
+    fid: bool
+    """Whether FID with pytorch-fid's Inception is measured too."""
+    grid_images: PositiveInt
+    """Images in the picture grid."""
+
+
+class ProfileParams(Section):
+    resolutions: tuple[PositiveInt, ...]
+    """Sides of square images in pixels."""
+    warmup_runs: PositiveInt
+    runs: PositiveInt
+
+
+class RuntimeParams(Section):
+    """What changes no result; DVC does not track it."""
+
+    workers: Annotated[int, Field(ge=0)]
+    log_every: PositiveInt
+    """Steps between two rows of the loss curves."""
+    save_minutes: PositiveFloat
+    """Minutes between two saved states inside an epoch."""
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    launcher: str
+    """Command before `python -m stages...` in the distill and eval stages' command."""
+    data: DataParams
+    teacher: TeacherParams
+    prune: PruneParams
+    distill: DistillParams
+    loss: LossParams
+    gan: GanParams
+    optimizer: OptimizerParams
+    """Of the student."""
+    optimizer_d: OptimizerParams
+    """Of the discriminator."""
+    eval: EvalParams
+    profile: ProfileParams
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _check(self) -> Params:
+        check_gan(self.loss, self.gan, self.distill.batch_size)
+        return self
+
+
+class TeacherTrainParams(Section):
+    """teacher/params.yaml: how the bundled teacher is trained."""
+
+    class Data(Section):
+        train: str
+        """Folder of training images."""
+        val: str
+        """Folder of evaluation images, at least `eval_size` on each side."""
+        on_bad_image: Literal["skip", "refuse"]
+        eval_size: PositiveInt
+
+    class Train(TrainParams):
+        crops: CropParams
+
+    seed: Annotated[int, Field(ge=0)]
+    model: str
+    """Name in the zoo."""
+    data: Data
+    train: Train
+    loss: LossParams
+    optimizer: OptimizerParams
+    refine: Train
+    refine_loss: LossParams
+    refine_optimizer: OptimizerParams
+    optimizer_d: OptimizerParams
+    gan: GanParams
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _check(self) -> TeacherTrainParams:
+        check_gan(self.refine_loss, self.gan, self.refine.batch_size)
+        return self
+
+
+def check_gan(loss: LossParams, gan: GanParams, batch_size: int) -> None:
+    if loss.get("gamma", 0) > 0 and gan.ratio < batch_size:
+        raise ValueError(
+            f"gan.ratio: found {gan.ratio}, expected at least the batch size ({batch_size}): "
+            "the discriminator takes at most one step for each step of the generator"
+        )
+
+
+AnyParams = TypeVar("AnyParams", bound=Section)
+
+
+def load_params(path: Path, model: type[AnyParams]) -> AnyParams:
+    """Read and check a parameters file.
+
+    Raises:
+        UserError: the first fault, with the field's full name, what was found and expected.
+    """
+    try:
+        raw: Any = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found, expected the parameters file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    return validate(raw, model, where=path.name)
+
+
+def validate(raw: Any, model: type[AnyParams], *, where: str) -> AnyParams:
+    """Build `model` from plain data, telling the first fault in one line.
+
+    Raises:
+        UserError: naming the field.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "unknown parameter" + _did_you_mean(model, first["loc"])
+        elif first["type"] == "missing":
+            message = "missing"
+        elif first["type"] != "value_error":
+            message = f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
+        prefix = f"{where}: {field}: " if field else f"{where}: "
+        raise UserError(prefix + message) from None
+
+
+def _did_you_mean(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    import difflib
+
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            return ""
+        model = field.annotation
+    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    names = ", ".join(model.model_fields)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of: {names}"

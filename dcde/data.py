@@ -1,0 +1,185 @@
+"""Images from folders: finding and checking them, crops drawn from a seed, tensors in [-1, 1]."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from dcde.config import CropParams
+from dcde.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image file that was read in full once, with its size in pixels."""
+
+    path: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of a photo: resize so that the shorter side is `short`, then cut at (x, y)."""
+
+    path: str
+    short: int
+    x: int
+    y: int
+    size: int
+    flip: bool = False
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files under a folder, sorted; ImageNet's `<wnid>/*.JPEG` included.
+
+    Raises:
+        UserError: if the folder is missing or holds no image.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: not found, expected a folder of images")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise UserError(f"{folder}: no image found, expected files {', '.join(IMAGE_SUFFIXES)}")
+    return paths
+
+
+def _read(path: Path) -> Photo | str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return Photo(str(path), image.width, image.height)
+    except Exception as error:  # Pillow raises many types for files that are not images
+        return f"{path}: not a readable image ({error})"
+
+
+def check_images(paths: Sequence[Path], on_bad_image: str) -> list[Photo]:
+    """Decode every file once, so that no bad one surfaces in the middle of a long run.
+
+    Bad files are reported by name; `skip` goes on without them, `refuse` stops.
+
+    Raises:
+        UserError: naming the bad files if they are refused, or if no good one is left.
+    """
+    with ThreadPoolExecutor() as pool:
+        results = list(
+            tqdm(pool.map(_read, paths), total=len(paths), desc="check images", unit="image")
+        )
+    bad = [r for r in results if isinstance(r, str)]
+    for message in bad:
+        tqdm.write(message)
+    if bad and on_bad_image == "refuse":
+        rest = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0]}{rest}; set data.on_bad_image to skip to go on without")
+    photos = [r for r in results if isinstance(r, Photo)]
+    if not photos:
+        raise UserError(f"none of the {len(paths)} images could be read, the first: {bad[0]}")
+    return photos
+
+
+def random_crop(photo: Photo, params: CropParams, seed: Sequence[int]) -> Crop:
+    """A crop drawn from the seed alone: scale, then position, then mirroring."""
+    rng = np.random.default_rng(seed)
+    low, high = params.short_side
+    native = min(photo.width, photo.height)
+    short = int(rng.integers(min(low, native), min(high, native), endpoint=True))
+    short = max(short, params.image_size)  # photos smaller than a crop are enlarged
+    width, height = resized(photo, short)
+    x = int(rng.integers(0, width - params.image_size, endpoint=True))
+    y = int(rng.integers(0, height - params.image_size, endpoint=True))
+    flip = bool(rng.integers(2)) and params.flip
+    return Crop(photo.path, short, x, y, params.image_size, flip)
+
+
+def eval_crops(photo: Photo, size: int, count: int) -> list[Crop]:
+    """Fixed crops for evaluation, the first ADM's centre crop of the whole photo.
+
+    The others are cut at twice the scale where the photo has the pixels, at the corners in turn.
+    """
+    width, height = resized(photo, size)
+    crops = [Crop(photo.path, size, (width - size) // 2, (height - size) // 2, size)]
+    short = min(2 * size, max(size, min(photo.width, photo.height)))
+    width, height = resized(photo, short)
+    corners = [(0, 0), (width - size, height - size), (width - size, 0), (0, height - size)]
+    crops += [Crop(photo.path, short, x, y, size) for x, y in corners[: count - 1]]
+    return list(dict.fromkeys(crops))
+
+
+def resized(photo: Photo, short: int) -> tuple[int, int]:
+    """Width and height of the photo with its shorter side at `short` pixels."""
+    scale = short / min(photo.width, photo.height)
+    return max(short, round(photo.width * scale)), max(short, round(photo.height * scale))
+
+
+def load_crop(crop: Crop) -> Tensor:
+    """The crop's pixels, (3, size, size) uint8.
+
+    Raises:
+        UserError: if the file can't be read any more.
+    """
+    try:
+        with Image.open(crop.path) as image:
+            size = resized(Photo(crop.path, *image.size), crop.short)
+            rgb = image.convert("RGB")
+            if rgb.size != size:
+                rgb = rgb.resize(size, Image.Resampling.LANCZOS)
+    except OSError as error:
+        raise UserError(f"{crop.path}: can't be read any more ({error})") from None
+    box = (crop.x, crop.y, crop.x + crop.size, crop.y + crop.size)
+    pixels = np.array(rgb.crop(box))
+    if crop.flip:
+        pixels = pixels[:, ::-1].copy()
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def to_model_range(pixels: Tensor) -> Tensor:
+    """uint8 to float in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Float in [-1, 1], clamped and rounded to uint8 as a saved picture is."""
+    return ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def plan_epoch(
+    n_photos: int, samples: int, crops_per_image: int, seed: int, epoch: int
+) -> list[tuple[int, int]]:
+    """The (photo, crop number) pairs of an epoch: each photo equally often, in random order."""
+    rng = np.random.default_rng([seed, epoch])
+    rounds = -(-samples // n_photos)
+    photos = np.concatenate([rng.permutation(n_photos) for _ in range(rounds)])[:samples]
+    numbers = rng.integers(crops_per_image, size=samples)
+    return [(int(p), int(c)) for p, c in zip(photos, numbers, strict=True)]
+
+
+class CropDataset(Dataset[dict[str, Tensor]]):
+    """Crops as {"pixels": (3, size, size) uint8}."""
+
+    def __init__(self, crops: Sequence[Crop]) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"pixels": load_crop(self.crops[index])}
+
+
+def crop_loader(crops: Sequence[Crop], batch_size: int, workers: int) -> Iterable[dict[str, Tensor]]:
+    """Batches of crops in order, the last one smaller where they do not divide."""
+    return DataLoader(CropDataset(crops), batch_size, num_workers=workers)

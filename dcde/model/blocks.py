@@ -1,0 +1,274 @@
+"""The building blocks of DC-AE, in the key names of efficientvit's published checkpoints.
+
+Shapes in comments: B batch, C channels, H and W height and width of the feature map.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcde.model.spec import HEAD_DIM, ActType, BlockType, NormType
+
+ATTENTION_EPS = 1e-15
+
+
+class RMSNorm2d(nn.Module):
+    """RMS norm over the channels of (B, C, H, W), with weight and bias ("trms2d")."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The reciprocal of the RMS is a (B, 1, H, W) map in fp32; all else stays in x's precision,
+        # so that no permutation and no full-size fp32 copy is needed.
+        mean_square = x.float().square().mean(dim=1, keepdim=True)
+        x = x * torch.rsqrt(mean_square + self.eps).to(x.dtype)
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return torch.addcmul(bias[:, None, None], x, weight[:, None, None])
+
+
+def build_norm(kind: NormType | None, channels: int) -> nn.Module | None:
+    if kind is None:
+        return None
+    return nn.BatchNorm2d(channels) if kind == "bn2d" else RMSNorm2d(channels)
+
+
+def build_act(kind: ActType | None) -> nn.Module | None:
+    if kind is None:
+        return None
+    return nn.ReLU() if kind == "relu" else nn.SiLU()
+
+
+class ConvLayer(nn.Module):
+    """Convolution with "same" padding, then an optional norm, then an optional activation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        norm: NormType | None = None,
+        act: ActType | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias=bias,
+        )
+        self.norm = build_norm(norm, out_channels)
+        self.act = build_act(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x if self.act is None else self.act(x)
+
+
+class Residual(nn.Module):
+    """`main(x) + shortcut(x)`; the shortcut has no parameters, None is the identity."""
+
+    def __init__(self, main: nn.Module, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self.main = main
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main(x) + (x if self.shortcut is None else self.shortcut(x))
+
+
+class OpSequential(nn.Module):
+    """A sequence stored as `op_list`, as the published checkpoints name it."""
+
+    def __init__(self, ops: list[nn.Module]) -> None:
+        super().__init__()
+        self.op_list = nn.ModuleList(ops)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for op in self.op_list:
+            x = op(x)
+        return x
+
+
+class ResBlock(nn.Module):
+    """The branch of an R block: conv1 with bias and activation, conv2 without bias, norm."""
+
+    def __init__(self, channels: int, norm: NormType, act: ActType) -> None:
+        super().__init__()
+        self.conv1 = ConvLayer(channels, channels, act=act)
+        self.conv2 = ConvLayer(channels, channels, bias=False, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.conv1(x))
+
+
+class LiteMLA(nn.Module):
+    """ReLU linear attention (Cai et al., EfficientViT, arXiv 2205.14756).
+
+    For each head, out = v relu(k)^T relu(q) / (sum(relu(k))^T relu(q) + eps), over all H*W
+    positions. With `multiscale`, a second set of heads sees qkv through a 5x5 depthwise and a
+    grouped 1x1 convolution.
+    """
+
+    def __init__(self, channels: int, norm: NormType, *, multiscale: bool) -> None:
+        super().__init__()
+        heads = channels // HEAD_DIM
+        self.qkv = ConvLayer(channels, 3 * channels, 1, bias=False)
+        qkv = 3 * channels
+        self.aggreg = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Conv2d(qkv, qkv, 5, padding=2, groups=qkv, bias=False),
+                    nn.Conv2d(qkv, qkv, 1, groups=3 * heads, bias=False),
+                )
+            ]
+            if multiscale
+            else []
+        )
+        scales = 2 if multiscale else 1
+        self.proj = ConvLayer(scales * channels, channels, 1, bias=False, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, _, H, W = x.shape
+        qkv = self.qkv(x)
+        qkv = torch.cat([qkv, *(op(qkv) for op in self.aggreg)], dim=1)
+        # Sums over H*W positions overflow half precision: attention runs in fp32.
+        with torch.autocast(x.device.type, enabled=False):
+            heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
+            q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
+            q, k = F.relu(q), F.relu(k)
+            out = self._quadratic(q, k, v) if H * W <= HEAD_DIM else self._linear(q, k, v)
+        return self.proj(out.reshape(B, -1, H, W).to(qkv.dtype))
+
+    @staticmethod
+    def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones gathers the denominator
+        out = (v @ k.transpose(-1, -2)) @ q  # (B, heads, HEAD_DIM + 1, H*W)
+        return out[:, :, :-1] / (out[:, :, -1:] + ATTENTION_EPS)
+
+    @staticmethod
+    def _quadratic(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        weights = k.transpose(-1, -2) @ q  # (B, heads, keys, queries)
+        return v @ (weights / (weights.sum(dim=2, keepdim=True) + ATTENTION_EPS))
+
+
+class GLUMBConv(nn.Module):
+    """Gated mobile convolution: 1x1 expand, depthwise 3x3, gate by silu, 1x1 project, norm."""
+
+    def __init__(self, channels: int, norm: NormType, expand_ratio: int = 4) -> None:
+        super().__init__()
+        hidden = expand_ratio * channels
+        self.inverted_conv = ConvLayer(channels, 2 * hidden, 1, act="silu")
+        self.depth_conv = ConvLayer(2 * hidden, 2 * hidden, groups=2 * hidden)
+        self.point_conv = ConvLayer(hidden, channels, 1, bias=False, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gate = self.depth_conv(self.inverted_conv(x)).chunk(2, dim=1)
+        return self.point_conv(x * F.silu(gate))
+
+
+class EfficientViTBlock(nn.Module):
+    """An E or S block: attention plus identity, then the gated convolution plus identity."""
+
+    def __init__(self, channels: int, norm: NormType, *, multiscale: bool) -> None:
+        super().__init__()
+        self.context_module = Residual(LiteMLA(channels, norm, multiscale=multiscale))
+        self.local_module = Residual(GLUMBConv(channels, norm))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.local_module(self.context_module(x))
+
+
+def build_block(kind: BlockType, channels: int, norm: NormType, act: ActType) -> nn.Module:
+    if kind == "R":
+        return Residual(ResBlock(channels, norm, act))
+    # The gated convolution and the attention's projection take RMS norm whatever the stage's norm.
+    return EfficientViTBlock(channels, "trms2d", multiscale=kind == "S")
+
+
+class ChannelAverage(nn.Module):
+    """Shortcut down: pixel-unshuffle by `factor`, then average groups of channels."""
+
+    def __init__(self, out_channels: int, factor: int) -> None:
+        super().__init__()
+        self.out_channels, self.factor = out_channels, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(x, self.factor)
+        return x.unflatten(1, (self.out_channels, -1)).mean(dim=2)
+
+
+class ChannelDuplicate(nn.Module):
+    """Shortcut up: repeat channels, then pixel-shuffle by `factor`."""
+
+    def __init__(self, in_channels: int, out_channels: int, factor: int) -> None:
+        super().__init__()
+        self.repeats, self.factor = out_channels * factor**2 // in_channels, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x.repeat_interleave(self.repeats, dim=1), self.factor)
+
+
+class ConvPixelUnshuffle(nn.Module):
+    """Downsample by 2: convolve to a quarter of the channels, then pixel-unshuffle."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = ConvLayer(in_channels, out_channels // 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(self.conv(x), 2)
+
+
+class ConvPixelShuffle(nn.Module):
+    """Upsample by 2: convolve to four times the channels, then pixel-shuffle."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = ConvLayer(in_channels, 4 * out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), 2)
+
+
+class InterpolateConv(nn.Module):
+    """Upsample by 2: nearest interpolation, then a convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = ConvLayer(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+def build_downsample(
+    kind: Literal["ConvPixelUnshuffle", "Conv"], in_channels: int, out_channels: int
+) -> nn.Module:
+    if kind == "Conv":
+        return ConvLayer(in_channels, out_channels, stride=2)
+    return ConvPixelUnshuffle(in_channels, out_channels)
+
+
+def build_upsample(
+    kind: Literal["ConvPixelShuffle", "InterpolateConv"], in_channels: int, out_channels: int
+) -> nn.Module:
+    if kind == "InterpolateConv":
+        return InterpolateConv(in_channels, out_channels)
+    return ConvPixelShuffle(in_channels, out_channels)

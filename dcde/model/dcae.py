@@ -1,0 +1,168 @@
+"""The Deep Compression AutoEncoder (Chen et al., arXiv 2410.10733).
+
+Images are (B, 3, H, W) in [-1, 1]; H and W are multiples of `config.downsampling`.
+Latents are (B, latent_channels, H / downsampling, W / downsampling), not scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from dcde.model.blocks import (
+    ChannelAverage,
+    ChannelDuplicate,
+    ConvLayer,
+    OpSequential,
+    Residual,
+    RMSNorm2d,
+    build_act,
+    build_block,
+    build_downsample,
+    build_upsample,
+)
+from dcde.model.spec import DCAEConfig, DecoderConfig, EncoderConfig
+
+Tap = int | str
+"""A place to read a feature from. 1: before `project_out`; 2: after its norm; 3: after its
+activation; 0: its output, the image. "stage<i>": after the decoder's stage i."""
+
+PROJECT_OUT_TAPS = (0, 1, 2, 3)
+
+
+class Encoder(nn.Module):
+    """Image to latent: `project_in`, stages 0..n-1, `project_out`."""
+
+    def __init__(self, config: EncoderConfig, latent_channels: int) -> None:
+        super().__init__()
+        widths, first = config.widths, config.first_stage
+        self.project_in = (
+            ConvLayer(3, widths[0])
+            if first == 0
+            else build_downsample(config.downsample, 3, widths[1])
+        )
+        stages = []
+        for i, (kind, width, depth) in enumerate(
+            zip(config.block_types, widths, config.depths, strict=True)
+        ):
+            ops = [build_block(kind, width, "trms2d", "silu") for _ in range(depth)]
+            if depth > 0 and i + 1 < len(widths):
+                down = build_downsample(config.downsample, width, widths[i + 1])
+                ops.append(Residual(down, ChannelAverage(widths[i + 1], 2)))
+            stages.append(OpSequential(ops))
+        self.stages = nn.ModuleList(stages)
+        self.project_out = Residual(
+            OpSequential([ConvLayer(widths[-1], latent_channels)]),
+            ChannelAverage(latent_channels, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.project_in(image)
+        for stage in self.stages:
+            x = stage(x)
+        return self.project_out(x)
+
+
+class Decoder(nn.Module):
+    """Latent to image: `project_in`, stages n-1..0, `project_out`."""
+
+    def __init__(self, config: DecoderConfig, latent_channels: int) -> None:
+        super().__init__()
+        widths, first = config.widths, config.first_stage
+        self.project_in = Residual(
+            ConvLayer(latent_channels, widths[-1]),
+            ChannelDuplicate(latent_channels, widths[-1], 1),
+        )
+        stages = []
+        for i, (kind, width, depth) in enumerate(
+            zip(config.block_types, widths, config.depths, strict=True)
+        ):
+            ops: list[nn.Module] = []
+            if depth > 0 and i + 1 < len(widths):
+                up = build_upsample(config.upsample, widths[i + 1], width)
+                ops.append(Residual(up, ChannelDuplicate(widths[i + 1], width, 2)))
+            ops += [
+                build_block(kind, width, config.norms[i], config.acts[i]) for _ in range(depth)
+            ]
+            stages.append(OpSequential(ops))
+        self.stages = nn.ModuleList(stages)
+        out_conv = (
+            ConvLayer(widths[0], 3) if first == 0 else build_upsample(config.upsample, widths[1], 3)
+        )
+        out_act = build_act(config.out_act)
+        assert out_act is not None
+        self.project_out = OpSequential([RMSNorm2d(widths[first]), out_act, out_conv])
+
+    @overload
+    def forward(self, latent: Tensor) -> Tensor: ...
+    @overload
+    def forward(self, latent: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]: ...
+    def forward(
+        self, latent: Tensor, taps: Sequence[Tap] | None = None
+    ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
+        """Decode, and where `taps` are given return their features too, from the same pass.
+
+        Raises:
+            ValueError: for a tap that this decoder does not have.
+        """
+        seen: dict[Tap, Tensor] = {}
+        x = self.project_in(latent)
+        for i in reversed(range(len(self.stages))):
+            x = self.stages[i](x)
+            seen[f"stage{i}"] = x
+        seen[1] = x
+        norm, act, conv = self.project_out.op_list
+        seen[2] = norm(x)
+        seen[3] = act(seen[2])
+        seen[0] = image = conv(seen[3])
+        if taps is None:
+            return image
+        unknown = [tap for tap in taps if tap not in seen]
+        if unknown:
+            raise ValueError(f"taps: found {unknown[0]!r}, expected one of {sorted(seen, key=str)}")
+        return image, {tap: seen[tap] for tap in taps}
+
+
+class DCAE(nn.Module):
+    """A DC-AE built from its configuration.
+
+    >>> from dcde.model import DCAE, zoo_config
+    >>> model = DCAE(zoo_config("dc-ae-f16c16-photos"))
+    >>> model.encode(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 16, 4, 4])
+    """
+
+    def __init__(self, config: DCAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.encoder, config.latent_channels)
+        self.decoder = Decoder(config.decoder, config.latent_channels)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] to (B, latent_channels, H / f, W / f)."""
+        return self.encoder(image)
+
+    @overload
+    def decode(self, latent: Tensor) -> Tensor: ...
+    @overload
+    def decode(self, latent: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]: ...
+    def decode(
+        self, latent: Tensor, taps: Sequence[Tap] | None = None
+    ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
+        """(B, latent_channels, h, w) to (B, 3, h * f, w * f), about [-1, 1], not clamped.
+
+        With `taps`, also a dictionary of the features there (see `Tap`).
+        """
+        return self.decoder(latent) if taps is None else self.decoder(latent, taps)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.decode(self.encode(image))
+
+
+def build_on_meta(config: DCAEConfig) -> DCAE:
+    """The model without memory for its weights: for counting, or to load weights into."""
+    with torch.device("meta"):
+        return DCAE(config)

@@ -1,0 +1,125 @@
+"""What a DC-AE is made of, as data: block types, widths and depths of each stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BlockType = Literal["R", "E", "S"]
+NormType = Literal["bn2d", "trms2d"]
+ActType = Literal["relu", "silu"]
+
+HEAD_DIM = 32
+"""Channels of one attention head in the E and S blocks."""
+
+
+class StageConfig(BaseModel):
+    """Stages of an encoder or a decoder; stage i works at 1/2^i of the image's resolution."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block_types: tuple[BlockType, ...]
+    """R: residual block; E: EfficientViT block; S: E with a 5x5 branch of its qkv."""
+    widths: tuple[int, ...]
+    """Channels of each stage. `widths[0]` is unused when `depths[0]` is 0."""
+    depths: tuple[int, ...]
+    """Blocks of each stage. 0 at stage 0: the stage is absent and the outer convolution resamples."""
+
+    @model_validator(mode="after")
+    def _check(self) -> StageConfig:
+        n = len(self.widths)
+        if n < 2:
+            raise ValueError(f"widths: found {n} stages, expected at least 2")
+        for name in ("block_types", "depths"):
+            found = len(getattr(self, name))
+            if found != n:
+                raise ValueError(f"{name}: found {found} entries, expected {n}, one for each stage")
+        if any(d < 0 for d in self.depths) or any(d == 0 for d in self.depths[1:]):
+            raise ValueError(
+                f"depths: found {list(self.depths)}, expected at least 1 at every stage but the first"
+            )
+        for i in range(self.first_stage, n):
+            if self.block_types[i] != "R" and self.widths[i] % HEAD_DIM:
+                raise ValueError(
+                    f"widths: stage {i} has {self.widths[i]}, "
+                    f"expected a multiple of {HEAD_DIM} for attention heads"
+                )
+        for i in range(self.first_stage, n - 1):
+            fine, coarse = self.widths[i], self.widths[i + 1]
+            if 4 * fine % coarse:
+                raise ValueError(
+                    f"widths: stages {i} and {i + 1} have {fine} and {coarse}, "
+                    f"expected 4 * {fine} to be a multiple of {coarse} for the shortcut"
+                )
+        return self
+
+    @property
+    def first_stage(self) -> int:
+        """Index of the finest stage that exists."""
+        return 0 if self.depths[0] > 0 else 1
+
+
+class EncoderConfig(StageConfig):
+    """The encoder's stages. Its norms are trms2d and its activations silu throughout."""
+
+    downsample: Literal["ConvPixelUnshuffle", "Conv"] = "ConvPixelUnshuffle"
+
+
+class DecoderConfig(StageConfig):
+    """The decoder's stages, in order 0..n-1; they run from n-1 to 0."""
+
+    norms: tuple[NormType, ...]
+    acts: tuple[ActType, ...]
+    upsample: Literal["ConvPixelShuffle", "InterpolateConv"] = "ConvPixelShuffle"
+    out_act: ActType = "relu"
+
+    @model_validator(mode="after")
+    def _check_norms(self) -> DecoderConfig:
+        for name in ("norms", "acts"):
+            found, n = len(getattr(self, name)), len(self.widths)
+            if found != n:
+                raise ValueError(f"{name}: found {found} entries, expected {n}, one for each stage")
+        return self
+
+
+class DCAEConfig(BaseModel):
+    """A whole autoencoder (Chen et al., "Deep Compression Autoencoder", arXiv 2410.10733)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    latent_channels: int = Field(gt=0)
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    scaling_factor: float = 1.0
+    """What a diffusion model multiplies latents by; `encode` and `decode` don't apply it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DCAEConfig:
+        if len(self.encoder.widths) != len(self.decoder.widths):
+            raise ValueError(
+                f"decoder.widths: found {len(self.decoder.widths)} stages, "
+                f"expected {len(self.encoder.widths)} as in the encoder"
+            )
+        for side, stages in (("encoder", self.encoder), ("decoder", self.decoder)):
+            if stages.widths[-1] % self.latent_channels:
+                raise ValueError(
+                    f"{side}.widths: the last is {stages.widths[-1]}, expected a multiple of "
+                    f"latent_channels ({self.latent_channels}) for the shortcut"
+                )
+        return self
+
+    @property
+    def downsampling(self) -> int:
+        """Image pixels for each latent position, along one side."""
+        return 2 ** (len(self.encoder.widths) - 1)
+
+    def with_decoder_depths(self, depths: tuple[int, ...], name: str) -> DCAEConfig:
+        """The same model with another decoder depth list.
+
+        Raises:
+            pydantic.ValidationError: if the depth list does not fit the stages.
+        """
+        decoder = DecoderConfig(**{**self.decoder.model_dump(), "depths": depths})
+        return self.model_copy(update={"decoder": decoder, "name": name})

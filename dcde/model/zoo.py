@@ -1,0 +1,120 @@
+"""Named architectures: those of the published checkpoints, and the bundled teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dcde.model.spec import DCAEConfig, DecoderConfig, EncoderConfig
+
+
+def _deep(name: str, latent_channels: int, extra_widths: tuple[int, ...] = ()) -> DCAEConfig:
+    """dc-ae-f32c32-in and its deeper relatives: 3 R stages, then E stages."""
+    widths = (128, 256, 512, 512, 1024, 1024, *extra_widths)
+    n_attention = len(widths) - 3
+    block_types = ("R",) * 3 + ("E",) * n_attention
+    return DCAEConfig(
+        name=name,
+        latent_channels=latent_channels,
+        encoder=EncoderConfig(
+            block_types=block_types, widths=widths, depths=(0, 4, 8) + (2,) * n_attention
+        ),
+        decoder=DecoderConfig(
+            block_types=block_types,
+            widths=widths,
+            depths=(0, 5, 10) + (2,) * n_attention,
+            norms=("bn2d",) * 3 + ("trms2d",) * n_attention,
+            acts=("relu",) * 3 + ("silu",) * n_attention,
+        ),
+    )
+
+
+_SANA_WIDTHS = (128, 256, 512, 512, 1024, 1024)
+_SANA_ENCODER = EncoderConfig(
+    block_types=("R", "R", "R", "S", "S", "S"),
+    widths=_SANA_WIDTHS,
+    depths=(2, 2, 2, 3, 3, 3),
+    downsample="Conv",
+)
+_SANA_SCALING_FACTOR = 0.41407
+
+
+def _sana(name: str) -> DCAEConfig:
+    return DCAEConfig(
+        name=name,
+        latent_channels=32,
+        encoder=_SANA_ENCODER,
+        decoder=DecoderConfig(
+            block_types=("R", "R", "R", "S", "S", "S"),
+            widths=_SANA_WIDTHS,
+            depths=(3, 3, 3, 3, 3, 3),
+            norms=("trms2d",) * 6,
+            acts=("silu",) * 6,
+            upsample="InterpolateConv",
+        ),
+        scaling_factor=_SANA_SCALING_FACTOR,
+    )
+
+
+def _lite(name: str) -> DCAEConfig:
+    """DC-AE-Lite (DC-Gen): the Sana encoder with an all-residual decoder."""
+    return DCAEConfig(
+        name=name,
+        latent_channels=32,
+        encoder=_SANA_ENCODER,
+        decoder=DecoderConfig(
+            block_types=("R",) * 6,
+            widths=_SANA_WIDTHS,
+            depths=(0, 3, 5, 4, 4, 4),
+            norms=("trms2d",) * 6,
+            acts=("silu",) * 6,
+            out_act="silu",
+        ),
+        scaling_factor=_SANA_SCALING_FACTOR,
+    )
+
+
+def _f16c16(name: str) -> DCAEConfig:
+    """The bundled teacher: the blocks and the shape of the depth lists of dc-ae-f32c32-in."""
+    block_types = ("R", "R", "R", "E", "E")
+    widths = (16, 32, 64, 128, 128)
+    return DCAEConfig(
+        name=name,
+        latent_channels=16,
+        encoder=EncoderConfig(block_types=block_types, widths=widths, depths=(0, 2, 4, 2, 2)),
+        decoder=DecoderConfig(
+            block_types=block_types,
+            widths=widths,
+            depths=(0, 5, 10, 2, 2),
+            norms=("bn2d",) * 3 + ("trms2d",) * 2,
+            acts=("relu",) * 3 + ("silu",) * 2,
+        ),
+    )
+
+
+_BUILDERS: dict[str, Callable[[str], DCAEConfig]] = {
+    "dc-ae-f32c32-in-1.0": lambda name: _deep(name, 32),
+    "dc-ae-f32c32-mix-1.0": lambda name: _deep(name, 32),
+    "dc-ae-f64c128-in-1.0": lambda name: _deep(name, 128, (2048,)),
+    "dc-ae-f64c128-mix-1.0": lambda name: _deep(name, 128, (2048,)),
+    "dc-ae-f128c512-in-1.0": lambda name: _deep(name, 512, (2048, 2048)),
+    "dc-ae-f128c512-mix-1.0": lambda name: _deep(name, 512, (2048, 2048)),
+    "dc-ae-f32c32-sana-1.0": _sana,
+    "dc-ae-f32c32-sana-1.1": _sana,
+    "dc-ae-lite-f32c32": _lite,
+    "dc-ae-f16c16-photos": _f16c16,
+}
+
+
+def zoo_names() -> list[str]:
+    return list(_BUILDERS)
+
+
+def zoo_config(name: str) -> DCAEConfig:
+    """The configuration of a named architecture.
+
+    Raises:
+        KeyError: for a name that the zoo does not have; the message lists those it has.
+    """
+    if name not in _BUILDERS:
+        raise KeyError(f"model name: found {name!r}, expected one of {', '.join(_BUILDERS)}")
+    return _BUILDERS[name](name)

@@ -1,0 +1,47 @@
+"""The saved state of an unfinished run: one file, replaced atomically, read back exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def atomic_torch_save(value: Any, path: Path) -> None:
+    """Write beside the target, flush to disk, then rename: a kill leaves the old file or the new.
+
+    Raises:
+        OSError: e.g. if the disk is full; the old file is untouched and no partial one stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def run_key(settings: Any, files: Iterable[Path]) -> str:
+    """A name for a run: its settings and the content of its input files and code.
+
+    A run with anything changed gets another name, so that it never continues a foreign state.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def work_dir() -> Path:
+    """Where caches and unfinished runs live: git-ignored, outside of every DVC output."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".dcde"
