@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dcde.losses import Prediction
 from dcde.model import DCAE
-from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock
+from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock, RMSNorm2d
 from dcde.trainer import Batch
 
 
@@ -52,6 +52,6 @@ def zero_init_branches(model: DCAE) -> None:
         else:
             continue
         norm = last.norm
-        assert norm is not None
+        assert isinstance(norm, nn.BatchNorm2d | RMSNorm2d)
         nn.init.zeros_(norm.weight)
         nn.init.zeros_(norm.bias)

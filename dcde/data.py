@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dcde.config import CropParams
@@ -134,6 +136,7 @@ def load_crop(crop: Crop) -> Tensor:
     try:
         with Image.open(crop.path) as image:
             size = resized(Photo(crop.path, *image.size), crop.short)
+            image.draft("RGB", size)  # a JPEG far larger than needed is decoded at a fraction
             rgb = image.convert("RGB")
             if rgb.size != size:
                 rgb = rgb.resize(size, Image.Resampling.LANCZOS)
@@ -180,6 +183,57 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return {"pixels": load_crop(self.crops[index])}
 
 
-def crop_loader(crops: Sequence[Crop], batch_size: int, workers: int) -> Iterable[dict[str, Tensor]]:
-    """Batches of crops in order, the last one smaller where they do not divide."""
-    return DataLoader(CropDataset(crops), batch_size, num_workers=workers)
+@dataclass(frozen=True)
+class Manifest:
+    """What prepare_data found: photos to train on, and fixed crops to measure with."""
+
+    train: tuple[Photo, ...]
+    eval: tuple[Crop, ...]
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON; photos below its own folder are named relative to that."""
+        root = path.parent.resolve()
+        raw = asdict(self)
+        for entry in (*raw["train"], *raw["eval"]):
+            photo = Path(entry["path"]).resolve()
+            inside = photo.is_relative_to(root)
+            entry["path"] = str(photo.relative_to(root) if inside else photo)
+        path.write_text(json.dumps(raw, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read it back.
+
+        Raises:
+            UserError: if it is missing.
+        """
+        if not path.is_file():
+            raise UserError(f"{path}: not found; `dvc repro prepare_data` makes it")
+        raw = json.loads(path.read_text())
+        for entry in (*raw["train"], *raw["eval"]):
+            entry["path"] = str(path.parent / entry["path"])
+        return cls(
+            train=tuple(Photo(**photo) for photo in raw["train"]),
+            eval=tuple(Crop(**crop) for crop in raw["eval"]),
+        )
+
+
+def split_photos(folder: Path, val_fraction: float) -> tuple[list[Path], list[Path]]:
+    """Paths for training and for evaluation: `train` and `val` below the folder, or by share.
+
+    Without these two folders, the photos whose hash is smallest are for evaluation: the
+    choice is the same on every machine, and stable when photos are added.
+
+    Raises:
+        UserError: if there are too few images to split.
+    """
+    if (folder / "train").is_dir() and (folder / "val").is_dir():
+        return list_images(folder / "train"), list_images(folder / "val")
+    paths = list_images(folder)
+    if len(paths) < 2:
+        raise UserError(f"{folder}: found 1 image, expected at least 2 to split into train and val")
+    ranked = sorted(
+        paths, key=lambda p: hashlib.sha256(str(p.relative_to(folder)).encode()).digest()
+    )
+    n_val = min(len(paths) - 1, max(1, round(len(paths) * val_fraction)))
+    return sorted(ranked[n_val:]), sorted(ranked[:n_val])

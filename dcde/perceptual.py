@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from dcde.errors import UserError
 
+LPIPS_ALEX = "lpips_alex.safetensors"
+"""Name of the weights file."""
+
 
 class _NumpyUnpickler(pickle.Unpickler):
     """Builds numpy arrays and plain containers, refuses all else."""
@@ -69,7 +72,7 @@ def import_torchvision() -> None:
     """
     global _library
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError:
         _library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):

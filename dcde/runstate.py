@@ -11,24 +11,17 @@ from typing import Any
 
 import torch
 
+from dcde.files import sha256_of, whole_file
+
 
 def atomic_torch_save(value: Any, path: Path) -> None:
-    """Write beside the target, flush to disk, then rename: a kill leaves the old file or the new.
+    """Save so that a kill leaves the old file or the new, never a part.
 
     Raises:
         OSError: e.g. if the disk is full; the old file is untouched and no partial one stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as partial:
+        torch.save(value, partial)
 
 
 def run_key(settings: Any, files: Iterable[Path]) -> str:
@@ -38,7 +31,7 @@ def run_key(settings: Any, files: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in files:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(sha256_of(path).encode())
     return digest.hexdigest()[:16]
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DataLoaderConfiguration
 from dvclive import Live
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dcde.config import GanParams, OptimizerParams, RuntimeParams, TrainParams
 from dcde.data import to_model_range
+from dcde.devices import channels_last
 from dcde.discriminator import PatchGAN, discriminator_loss, generator_loss
 from dcde.errors import UserError
 from dcde.losses import Prediction, Term
@@ -30,6 +32,14 @@ from dcde.runstate import atomic_torch_save
 from dcde.schedules import learning_rate
 
 Batch = dict[str, Tensor]
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """accelerate's view of the devices; `batch_size` is that of all processes together."""
+    return Accelerator(
+        mixed_precision=precision,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
 
 
 class Task(Protocol):
@@ -80,7 +90,7 @@ class Trainer:
         accelerator: Accelerator,
         terms: Mapping[str, Term],
         weights_at: Callable[[int], Mapping[str, float]],
-        loader: Callable[[int, int], Iterable[Batch]],
+        loader: Callable[[int, int], DataLoader[Batch]],
         samples_per_epoch: int,
         train: TrainParams,
         optimizer: OptimizerParams,
@@ -103,7 +113,7 @@ class Trainer:
         self.position = Position()
 
         torch.manual_seed(seed)
-        module = task.module.to(accelerator.device, memory_format=torch.channels_last)
+        module = channels_last(task.module, accelerator.device)
         self.ema = (
             AveragedModel(
                 module, multi_avg_fn=get_ema_multi_avg_fn(train.ema), use_buffers=True
@@ -116,7 +126,7 @@ class Trainer:
         trainable = [p for p in module.parameters() if p.requires_grad]
         self.module, self.optimizer = accelerator.prepare(module, self._adamw(trainable, optimizer))
         if adversary is not None:
-            discriminator = PatchGAN().to(accelerator.device, memory_format=torch.channels_last)
+            discriminator = channels_last(PatchGAN(), accelerator.device)
             optimizer_d = self._adamw(list(discriminator.parameters()), adversary.optimizer)
             self.discriminator, self.optimizer_d = accelerator.prepare(discriminator, optimizer_d)
 
@@ -155,7 +165,8 @@ class Trainer:
                 bar.set_description(f"epoch {epoch + 1}/{epochs}")
                 weights = self.weights_at(epoch)
                 self.module.train()
-                for batch in self.loader(epoch, self.position.batch):
+                loader = self.loader(epoch, self.position.batch)
+                for batch in self.accelerator.prepare_data_loader(loader):
                     logs = self._step(batch, weights)
                     bar.update(batch_size)
                     if self.position.step % self.runtime.log_every == 0:
@@ -182,8 +193,7 @@ class Trainer:
         """One step of the generator and, when it is due, one of the discriminator."""
         epoch = self.position.epoch + self.position.batch / self.steps_per_epoch
         _set_lr(self.optimizer, learning_rate(self.optimizer_params, epoch, self.position.step))
-        pixels = batch["pixels"].to(self.accelerator.device, non_blocking=True)
-        image = to_model_range(pixels).contiguous(memory_format=torch.channels_last)
+        image = to_model_range(batch["pixels"]).contiguous(memory_format=torch.channels_last)
         batch = {**batch, "image": image}
         prediction = self.task.predict(self.module, batch)
         with self.accelerator.autocast():

@@ -84,9 +84,7 @@ class Decoder(nn.Module):
             if depth > 0 and i + 1 < len(widths):
                 up = build_upsample(config.upsample, widths[i + 1], width)
                 ops.append(Residual(up, ChannelDuplicate(widths[i + 1], width, 2)))
-            ops += [
-                build_block(kind, width, config.norms[i], config.acts[i]) for _ in range(depth)
-            ]
+            ops += [build_block(kind, width, config.norms[i], config.acts[i]) for _ in range(depth)]
             stages.append(OpSequential(ops))
         self.stages = nn.ModuleList(stages)
         out_conv = (

@@ -24,7 +24,7 @@ class StageConfig(BaseModel):
     widths: tuple[int, ...]
     """Channels of each stage. `widths[0]` is unused when `depths[0]` is 0."""
     depths: tuple[int, ...]
-    """Blocks of each stage. 0 at stage 0: the stage is absent and the outer convolution resamples."""
+    """Blocks of each stage. 0 at stage 0: it is absent, and the outer convolution resamples."""
 
     @model_validator(mode="after")
     def _check(self) -> StageConfig:
@@ -37,7 +37,8 @@ class StageConfig(BaseModel):
                 raise ValueError(f"{name}: found {found} entries, expected {n}, one for each stage")
         if any(d < 0 for d in self.depths) or any(d == 0 for d in self.depths[1:]):
             raise ValueError(
-                f"depths: found {list(self.depths)}, expected at least 1 at every stage but the first"
+                f"depths: found {list(self.depths)}, expected at least 1 "
+                "at every stage but the first"
             )
         for i in range(self.first_stage, n):
             if self.block_types[i] != "R" and self.widths[i] % HEAD_DIM:

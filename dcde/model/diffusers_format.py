@@ -1,0 +1,123 @@
+"""How diffusers' `AutoencoderDC` names and stores the same model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcde.model.spec import BlockType, DCAEConfig, DecoderConfig, EncoderConfig
+
+_IN_BLOCK = (
+    (r"context_module\.main\.qkv\.conv\.", "attn.to_qkv."),
+    (r"context_module\.main\.aggreg\.0\.0\.", "attn.to_qkv_multiscale.0.proj_in."),
+    (r"context_module\.main\.aggreg\.0\.1\.", "attn.to_qkv_multiscale.0.proj_out."),
+    (r"context_module\.main\.proj\.conv\.", "attn.to_out."),
+    (r"context_module\.main\.proj\.norm\.", "attn.norm_out."),
+    (r"local_module\.main\.inverted_conv\.conv\.", "conv_out.conv_inverted."),
+    (r"local_module\.main\.depth_conv\.conv\.", "conv_out.conv_depth."),
+    (r"local_module\.main\.point_conv\.conv\.", "conv_out.conv_point."),
+    (r"local_module\.main\.point_conv\.norm\.", "conv_out.norm."),
+    (r"main\.conv([12])\.conv\.", r"conv\1."),
+    (r"main\.conv2\.norm\.", "norm."),
+    (r"main\.(conv\.)+", "conv."),  # down- and upsampling
+)
+
+
+def diffusers_key(key: str, config: DCAEConfig) -> str:
+    """The name of our tensor in diffusers; of `qkv`, the common stem `...attn.to_qkv.weight`."""
+    side, rest = key.split(".", 1)
+    outer = "conv." if getattr(config, side).first_stage else ""
+    if match := re.fullmatch(r"stages\.(\d+)\.op_list\.(\d+)\.(.*)", rest):
+        stage, position, name = match.groups()
+        for pattern, replacement in _IN_BLOCK:
+            name, hits = re.subn("^" + pattern, replacement, name)
+            if hits:
+                break
+        blocks = "down_blocks" if side == "encoder" else "up_blocks"
+        return f"{side}.{blocks}.{stage}.{position}.{name}"
+    name = rest.rsplit(".", 1)[1]
+    if side == "encoder":
+        return f"encoder.conv_{f'in.{outer}' if rest.startswith('project_in') else 'out.'}{name}"
+    if rest.startswith("project_in"):
+        return f"decoder.conv_in.{name}"
+    if rest.startswith("project_out.op_list.0"):
+        return f"decoder.norm_out.{name}"
+    return f"decoder.conv_out.{outer}{name}"
+
+
+def from_diffusers(
+    state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], config: DCAEConfig
+) -> dict[str, Tensor]:
+    """Rename diffusers' tensors to ours; those with no name of ours keep theirs.
+
+    `shapes` are our model's: diffusers stores some 1x1 convolutions as matrices.
+    """
+    left = dict(state)
+    ours: dict[str, Tensor] = {}
+    for key, shape in shapes.items():
+        name = diffusers_key(key, config)
+        parts = (
+            [name.replace("to_qkv.", f"to_{p}.") for p in "qkv"] if ".to_qkv." in name else [name]
+        )
+        if all(part in left for part in parts):
+            tensor = torch.cat([left.pop(part) for part in parts])
+            ours[key] = tensor.reshape(shape) if tensor.numel() == shape.numel() else tensor
+    return ours | left
+
+
+def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
+    """Read diffusers' config.json.
+
+    Raises:
+        KeyError: for a missing field.
+        pydantic.ValidationError: for a value that this model can't express.
+    """
+    norms = {"batch_norm": "bn2d", "rms_norm": "trms2d"}
+
+    def side(prefix: str) -> dict[str, Any]:
+        widths = tuple(raw[f"{prefix}_block_out_channels"])
+        n = len(widths)
+        types = _per_stage(raw[f"{prefix}_block_types"], n)
+        scales = raw[f"{prefix}_qkv_multiscales"]
+        return {
+            "widths": widths,
+            "depths": tuple(raw[f"{prefix}_layers_per_block"]),
+            "block_types": tuple(_block_type(t, s) for t, s in zip(types, scales, strict=True)),
+        }
+
+    decoder = side("decoder")
+    n = len(decoder["widths"])
+    return DCAEConfig(
+        name=name,
+        latent_channels=raw["latent_channels"],
+        scaling_factor=raw["scaling_factor"],
+        encoder=EncoderConfig(
+            **side("encoder"),
+            downsample="Conv" if raw["downsample_block_type"] == "conv" else "ConvPixelUnshuffle",
+        ),
+        decoder=DecoderConfig(
+            **decoder,
+            norms=tuple(norms.get(x, x) for x in _per_stage(raw["decoder_norm_types"], n)),  # type: ignore[arg-type]
+            acts=tuple(_per_stage(raw["decoder_act_fns"], n)),  # type: ignore[arg-type]
+            upsample=(
+                "InterpolateConv"
+                if raw["upsample_block_type"] == "interpolate"
+                else "ConvPixelShuffle"
+            ),
+            out_act=raw.get("decoder_conv_act_fn", "relu"),
+        ),
+    )
+
+
+def _per_stage(value: str | list[str], n: int) -> list[str]:
+    return [value] * n if isinstance(value, str) else list(value)
+
+
+def _block_type(name: str, scales: list[int]) -> BlockType:
+    if name == "ResBlock":
+        return "R"
+    return "S" if scales else "E"
