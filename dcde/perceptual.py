@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def load_lpips(weights: Path) -> nn.Module:
     import_torchvision()
     from lpips import LPIPS
 
-    metric = LPIPS(pretrained=False, pnet_rand=True, verbose=False)
+    with warnings.catch_warnings():  # lpips calls torchvision with arguments since renamed
+        warnings.simplefilter("ignore", UserWarning)
+        metric = LPIPS(pretrained=False, pnet_rand=True, verbose=False)
     missing, unexpected = metric.load_state_dict(load_file(weights), strict=False)
     # `lins.*` are the heads once more, and the scaling layer is constant.
     missing = [k for k in missing if not k.startswith(("lins.", "scaling_layer."))]

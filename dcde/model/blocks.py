@@ -5,15 +5,18 @@ Shapes in comments: B batch, C channels, H and W height and width of the feature
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 
 from dcde.model.spec import HEAD_DIM, ActType, BlockType, NormType
 
 ATTENTION_EPS = 1e-15
+_NOTHING = nullcontext()
 
 
 class RMSNorm2d(nn.Module):
@@ -154,7 +157,8 @@ class LiteMLA(nn.Module):
         qkv = self.qkv(x)
         qkv = torch.cat([qkv, *(op(qkv) for op in self.aggreg)], dim=1)
         # Sums over H*W positions overflow half precision: attention runs in fp32.
-        with torch.autocast(x.device.type, enabled=False):
+        device = x.device.type
+        with torch.autocast(device, enabled=False) if is_autocast_available(device) else _NOTHING:
             heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
             q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
             q, k = F.relu(q), F.relu(k)

@@ -64,7 +64,8 @@ def from_diffusers(
             [name.replace("to_qkv.", f"to_{p}.") for p in "qkv"] if ".to_qkv." in name else [name]
         )
         if all(part in left for part in parts):
-            tensor = torch.cat([left.pop(part) for part in parts])
+            found = [left.pop(part) for part in parts]
+            tensor = torch.cat(found) if len(found) > 1 else found[0]
             ours[key] = tensor.reshape(shape) if tensor.numel() == shape.numel() else tensor
     return ours | left
 
@@ -101,7 +102,7 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
         ),
         decoder=DecoderConfig(
             **decoder,
-            norms=tuple(norms.get(x, x) for x in _per_stage(raw["decoder_norm_types"], n)),  # type: ignore[arg-type]
+            norms=tuple(norms.get(x, x) for x in _per_stage(raw["decoder_norm_types"], n)),  # type: ignore[misc]
             acts=tuple(_per_stage(raw["decoder_act_fns"], n)),  # type: ignore[arg-type]
             upsample=(
                 "InterpolateConv"

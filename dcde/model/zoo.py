@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dcde.model.spec import DCAEConfig, DecoderConfig, EncoderConfig
+from dcde.model.spec import (
+    ActType,
+    BlockType,
+    DCAEConfig,
+    DecoderConfig,
+    EncoderConfig,
+    NormType,
+)
+
+_R: BlockType = "R"
+_E: BlockType = "E"
+_BN: NormType = "bn2d"
+_RMS: NormType = "trms2d"
+_RELU: ActType = "relu"
+_SILU: ActType = "silu"
 
 
 def _deep(name: str, latent_channels: int, extra_widths: tuple[int, ...] = ()) -> DCAEConfig:
     """dc-ae-f32c32-in and its deeper relatives: 3 R stages, then E stages."""
     widths = (128, 256, 512, 512, 1024, 1024, *extra_widths)
     n_attention = len(widths) - 3
-    block_types = ("R",) * 3 + ("E",) * n_attention
+    block_types = (_R,) * 3 + (_E,) * n_attention
     return DCAEConfig(
         name=name,
         latent_channels=latent_channels,
@@ -22,8 +36,8 @@ def _deep(name: str, latent_channels: int, extra_widths: tuple[int, ...] = ()) -
             block_types=block_types,
             widths=widths,
             depths=(0, 5, 10) + (2,) * n_attention,
-            norms=("bn2d",) * 3 + ("trms2d",) * n_attention,
-            acts=("relu",) * 3 + ("silu",) * n_attention,
+            norms=(_BN,) * 3 + (_RMS,) * n_attention,
+            acts=(_RELU,) * 3 + (_SILU,) * n_attention,
         ),
     )
 
@@ -75,7 +89,7 @@ def _lite(name: str) -> DCAEConfig:
 
 def _f16c16(name: str) -> DCAEConfig:
     """The bundled teacher: the blocks and the shape of the depth lists of dc-ae-f32c32-in."""
-    block_types = ("R", "R", "R", "E", "E")
+    block_types = (_R, _R, _R, _E, _E)
     widths = (16, 32, 64, 128, 128)
     return DCAEConfig(
         name=name,
@@ -85,8 +99,8 @@ def _f16c16(name: str) -> DCAEConfig:
             block_types=block_types,
             widths=widths,
             depths=(0, 5, 10, 2, 2),
-            norms=("bn2d",) * 3 + ("trms2d",) * 2,
-            acts=("relu",) * 3 + ("silu",) * 2,
+            norms=(_BN,) * 3 + (_RMS,) * 2,
+            acts=(_RELU,) * 3 + (_SILU,) * 2,
         ),
     )
 

@@ -1,0 +1,67 @@
+"""Measure the teacher and each block of its decoder; write it in half precision."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from dcde.checkpoint import load_model, save_model
+from dcde.config import TeacherTrainParams, load_params
+from dcde.data import check_images, eval_crops, list_images, load_crop, to_model_range
+from dcde.devices import best_device
+from dcde.errors import one_line_errors
+from dcde.influence import block_influence
+from dcde.lite0 import LITE0
+from dcde.metrics import evaluate, frechet_networks
+from dcde.perceptual import LPIPS_ALEX, load_lpips
+from dcde.reports import reconstruction_grid, write_metrics
+from dcde.teacher import ASSETS
+
+NETWORKS = Path("models/networks")
+REFINED = Path("teacher/models/refined")
+METRICS, GRID = Path("teacher/metrics.json"), Path("teacher/plots/publish/grid.jpg")
+PROBED = 24  # images on which each block is dropped in turn
+SHOWN = 6
+
+
+def main() -> None:
+    params = load_params(Path("teacher/params.yaml"), TeacherTrainParams)
+    device = best_device()
+    model = load_model(REFINED)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:  # vectors, norms among them, are small and stay in fp32
+            parameter.data = parameter.data.half()
+    out = ASSETS / params.model
+    save_model(model, out)
+
+    model = load_model(out).to(device)
+    photos = check_images(list_images(Path(params.data.val)), params.data.on_bad_image)
+    crops = [crop for p in photos for crop in eval_crops(p, params.data.eval_size, 1)]
+    scores = evaluate(
+        {"teacher": model},
+        crops,
+        lpips_metric=load_lpips(NETWORKS / LPIPS_ALEX).to(device),
+        networks=frechet_networks(NETWORKS / LITE0, fid=False, device=device),
+        batch_size=8,
+        device=device,
+    )
+    probed = crops[:: max(1, len(crops) // PROBED)][:PROBED]
+    images = to_model_range(torch.stack([load_crop(crop) for crop in probed])).to(device)
+    blocks = block_influence(model, images, batch_size=8)
+    GRID.parent.mkdir(parents=True, exist_ok=True)
+    shown = crops[:: max(1, len(crops) // SHOWN)][:SHOWN]
+    reconstruction_grid({"teacher": model}, shown).save(GRID, quality=92)
+    write_metrics(
+        {
+            **scores["teacher"],
+            "images": len(crops),
+            "latent_std": model.encode(images).std().item(),
+            "blocks": {f"stage{b.stage}.{b.block}": asdict(b) for b in blocks},
+        },
+        METRICS,
+    )
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()
