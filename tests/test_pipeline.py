@@ -1,0 +1,207 @@
+"""The pipeline as a user runs it: DVC in a copy of the repository, with small parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, run
+
+from dcde.checkpoint import load_model
+from dcde.files import sha256_of
+
+STAGES = {
+    "prepare_data",
+    "download_networks",
+    "download_teacher",
+    "prune",
+    "distill",
+    "eval",
+    "profile",
+}
+
+
+def ran(output: str) -> set[str]:
+    return {name for name in STAGES if f"Running stage '{name}'" in output}
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    done = run([sys.executable, "-m", "dvc", *arguments], folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def change_params(folder: Path, changes: dict[str, Any]) -> None:
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    for name, value in changes.items():
+        *sections, last = name.split(".")
+        section = params
+        for part in sections:
+            section = section[part]
+        section[last] = value
+    path.write_text(yaml.safe_dump(params))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, photos: Path, networks: Path) -> Path:
+    """A copy of the repository as it is on disk, set to a run of seconds on five photos."""
+    folder = tmp_path_factory.mktemp("workspace")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in run(command, ROOT).stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for generated in ("dvc.lock", "metrics", "plots"):
+        path = folder / generated
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    change_params(
+        folder,
+        {
+            "data.source": str(photos),
+            "data.val_fraction": 0.4,
+            "data.eval_size": 64,
+            "data.eval_crops": 2,
+            "distill.epochs": 2,
+            "distill.division_epoch": 1,
+            "distill.samples_per_epoch": 16,
+            "distill.crops.image_size": 64,
+            "distill.crops.short_side": [64, 128],
+            "distill.crops_per_image": 4,
+            "profile.resolutions": [64],
+            "profile.runs": 3,
+            "runtime.save_minutes": 1e-6,
+            "runtime.log_every": 1,
+        },
+    )
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "copy"]):
+        assert run(["git", *arguments], folder).returncode == 0
+    for key, value in (("user.name", "test"), ("user.email", "test@example.com")):
+        run(["git", "config", key, value], folder)
+    assert ran(dvc(folder, "repro")) == STAGES
+    run(["git", "add", "-A"], folder)
+    run(["git", "commit", "-qm", "results"], folder)
+    return folder
+
+
+def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
+    scores = json.loads((workspace / "metrics/eval.json").read_text())
+    for name in ("teacher", "pruned", "student"):
+        assert set(scores[name]) == {"psnr_db", "ssim", "lpips", "fd_lite0"}
+        load_model(workspace / "models" / name)
+    assert scores["images"] == 4
+    assert {"psnr_db", "lpips", "psnr_db_recovered"} <= set(scores["gap"])
+    costs = json.loads((workspace / "metrics/profile.json").read_text())
+    assert (
+        costs["student"]
+        | {
+            "decoder_macs": costs["pruned"]["decoder_macs"],
+            "decoder_params": costs["pruned"]["decoder_params"],
+        }
+        == costs["student"]
+    )
+    assert costs["student"]["decoder_macs"] <= 0.35 * costs["teacher"]["decoder_macs"]
+    assert costs["student"]["encoder_params"] == costs["teacher"]["encoder_params"]
+    assert costs["student"]["latency_ms_64"] > 0 and costs["device"]
+    assert len(list((workspace / "plots/distill_samples").glob("*.jpg"))) == 2
+    assert (workspace / "plots/eval/grid.jpg").is_file()
+    assert (workspace / "plots/distill/plots/metrics/loss/total.tsv").is_file()
+    assert not list((workspace / ".dcde/distill").iterdir())
+
+
+def test_second_repro_runs_nothing(workspace: Path) -> None:
+    assert ran(dvc(workspace, "repro")) == set()
+
+
+def test_experiment_reruns_distill_and_what_follows(workspace: Path) -> None:
+    assert ran(dvc(workspace, "exp", "run", "-S", "loss.gamma=0.3")) == {
+        "distill",
+        "eval",
+        "profile",
+    }
+    changed = json.loads(dvc(workspace, "metrics", "diff", "--json"))
+    assert "student.psnr_db" in changed["metrics/eval.json"]
+    assert "pruned.psnr_db" not in changed["metrics/eval.json"]
+    assert "loss.gamma" in json.loads(dvc(workspace, "params", "diff", "--json"))["params.yaml"]
+
+
+def test_plots_show_losses_and_pictures(workspace: Path, tmp_path: Path) -> None:
+    dvc(workspace, "plots", "show", "-o", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    for shown in ("loss/total", "epoch_002.jpg", "grid.jpg"):
+        assert shown.replace("/", os.sep) in page or shown.replace("/", "_") in page, shown
+
+
+def test_killed_repro_continues_to_the_same_student(workspace: Path) -> None:
+    change_params(workspace, {"loss.gamma": 0.1, "distill.samples_per_epoch": 64})
+    command = [sys.executable, "-m", "dvc", "repro"]
+    env = {**os.environ, "PYTHONPATH": str(workspace)}
+    states = workspace / ".dcde/distill"
+    child = subprocess.Popen(
+        command,
+        cwd=workspace,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while child.poll() is None and not list(states.glob("*/state.pt")):
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert list(states.glob("*/state.pt")), "killed before the first saved state"
+    assert not (workspace / "models/student").exists()
+
+    output = dvc(workspace, "repro")
+    assert "continuing at epoch" in output
+    assert "distill" in ran(output) and "prune" not in ran(output)
+    continued = sha256_of(workspace / "models/student/model.safetensors")
+    metrics = (workspace / "metrics/eval.json").read_text()
+
+    output = dvc(workspace, "repro", "--force", "--single-item", "distill", "eval")
+    assert "continuing" not in output
+    assert sha256_of(workspace / "models/student/model.safetensors") == continued
+    assert (workspace / "metrics/eval.json").read_text() == metrics
+
+
+BAD = [
+    ("prune", {"prune.depth_list": [0, 1]}, "prune.depth_list: found [0, 1] with 2 entries"),
+    ("prune", {"prune.method": "best"}, "params.yaml: prune.method: found 'best'"),
+    ("distill", {"distill.tap": 7}, "params.yaml: distill.tap: found 7"),
+    ("prepare_data", {"data.source": "/nowhere"}, "/nowhere: not found, expected a folder"),
+    (
+        "download_teacher",
+        {"teacher.source": "bundled:other"},
+        "teacher.source: found 'bundled:other', but bundled are only: dc-ae-f16c16-photos",
+    ),
+    ("download_teacher", {"teacher.sha256": "0" * 64}, "expected " + "0" * 64),
+]
+
+
+@pytest.mark.parametrize(("stage", "changes", "message"), BAD)
+def test_bad_input_is_one_line_and_leaves_outputs_alone(
+    workspace: Path, stage: str, changes: dict[str, Any], message: str
+) -> None:
+    before = (workspace / "params.yaml").read_text()
+    models = {p: p.stat().st_mtime_ns for p in (workspace / "models").rglob("*")}
+    change_params(workspace, changes)
+    try:
+        done = run([sys.executable, "-m", f"stages.{stage}"], workspace)
+    finally:
+        (workspace / "params.yaml").write_text(before)
+    errors = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert errors[-1].startswith("error: ") and message in errors[-1]
+    assert "Traceback" not in done.stderr
+    assert {p: p.stat().st_mtime_ns for p in (workspace / "models").rglob("*")} == models
