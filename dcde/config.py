@@ -170,7 +170,7 @@ class Params(Section):
 
     seed: Annotated[int, Field(ge=0)]
     launcher: str
-    """Command before `python -m stages...` in the distill and eval stages' command."""
+    """Command before `-m stages.distill`."""
     data: DataParams
     teacher: TeacherParams
     prune: PruneParams

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -85,8 +86,10 @@ def latent_loader(
     drawn = sorted({pair for plan in plans for pair in plan})
     row_of = {pair: row for row, pair in enumerate(drawn)}
     boxes = [random_crop(photos[p], crops, (seed, p, number)) for p, number in drawn]
-    folder = cache_dir / run_key([model_sha256, *boxes], [])
-    cache_latents(model, boxes, folder, batch_size=batch_size, workers=workers)
+    files = [Path(photos[p].path) for p in sorted({p for p, _ in drawn})]
+    folder = cache_dir / run_key([model_sha256, *boxes], files)
+    with PartialState().main_process_first():
+        cache_latents(model, boxes, folder, batch_size=batch_size, workers=workers)
 
     def load(epoch: int, skip: int) -> DataLoader[Batch]:
         rows = [row_of[pair] for pair in plans[epoch][skip * batch_size :]]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dcde.errors import UserError
 from dcde.files import sha256_of, whole_file
 
 
@@ -18,10 +19,15 @@ def atomic_torch_save(value: Any, path: Path) -> None:
     """Save so that a kill leaves the old file or the new, never a part.
 
     Raises:
-        OSError: e.g. if the disk is full; the old file is untouched and no partial one stays.
+        UserError: if the disk is full, say; the old file is untouched and no partial one stays.
     """
-    with whole_file(path) as partial:
-        torch.save(value, partial)
+    try:
+        with whole_file(path) as partial:
+            torch.save(value, partial)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into the latter
+        raise UserError(
+            f"{path}: can't be written ({error}); the state saved before it is kept"
+        ) from None
 
 
 def run_key(settings: Any, files: Iterable[Path]) -> str:

@@ -10,6 +10,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,13 +146,7 @@ class Trainer:
         resumed = self._load()
         epochs, batch_size = self.train.epochs, self.train.batch_size
         with (
-            Live(
-                str(self.state_dir / "live"),
-                resume=resumed,
-                report=None,
-                save_dvc_exp=False,
-                dvcyaml=None,
-            ) as live,
+            self._live(resumed) as live,
             tqdm(
                 total=epochs * self.steps_per_epoch * batch_size,
                 initial=self.position.samples,
@@ -182,6 +177,13 @@ class Trainer:
                 self._save()
                 saved_at = time.monotonic()
         self.task.module.load_state_dict(self.result().state_dict())
+
+    def _live(self, resumed: bool) -> AbstractContextManager[Live | None]:
+        """The loss curves, which the main process alone writes."""
+        if not self.accelerator.is_main_process:
+            return nullcontext()
+        folder = str(self.state_dir / "live")
+        return Live(folder, resume=resumed, report=None, save_dvc_exp=False, dvcyaml=None)
 
     def result(self) -> nn.Module:
         """The module as it would be kept now: the moving average where there is one."""
@@ -235,11 +237,15 @@ class Trainer:
         return loss
 
     def _log(
-        self, live: Live, bar: tqdm[Any], logs: Mapping[str, Tensor], weights: Mapping[str, float]
+        self,
+        live: Live | None,
+        bar: tqdm[Any],
+        logs: Mapping[str, Tensor],
+        weights: Mapping[str, float],
     ) -> None:
         values = {name: value.item() for name, value in logs.items()}
         bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
-        if not self.accelerator.is_main_process:
+        if live is None:
             return
         live.step = self.position.step
         for name, value in values.items():

@@ -19,6 +19,7 @@ from dcde.checkpoint import load_model, save_model
 from dcde.errors import UserError
 from dcde.model import DCAE, zoo_config
 from dcde.model.dcae import build_on_meta
+from dcde.runstate import atomic_torch_save
 
 
 def same_weights(a: DCAE, b: DCAE) -> bool:
@@ -172,6 +173,29 @@ def test_full_disk_leaves_the_finished_model(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert same_weights(load_model(folder), before)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+SAVE_STATE = """
+import resource, sys
+from pathlib import Path
+import torch
+from dcde.errors import one_line_errors
+from dcde.runstate import atomic_torch_save
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+with one_line_errors():
+    atomic_torch_save({"x": torch.zeros(100_000)}, Path(sys.argv[1]))
+"""
+
+
+def test_full_disk_leaves_the_saved_state(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    atomic_torch_save({"x": torch.ones(3)}, path)
+    done = run([sys.executable, "-c", SAVE_STATE, str(path)], ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {path}: can't be written")
+    assert len(done.stderr.splitlines()) == 1
+    assert torch.equal(torch.load(path, weights_only=True)["x"], torch.ones(3))
+    assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
 
 
 def test_kill_while_saving_leaves_no_partial_model(tmp_path: Path) -> None:
