@@ -36,11 +36,15 @@ class AutoencodeTask:
         return Prediction(image, batch["image"], latent=latent, activations=activations)
 
 
-def zero_init_branches(model: DCAE) -> None:
-    """Start every residual branch at zero: its last norm gets weight 0.
+BRANCH_SCALE = 0.1
+"""Weight of a residual branch's last norm at the start of training."""
 
-    Without it the residual stream of a model trained briefly outgrows its branches, and blocks can
-    be dropped at no loss: a teacher whose depth is not used.
+
+def quiet_branches(model: DCAE) -> None:
+    """Start every residual branch small: its last norm gets weight `BRANCH_SCALE`.
+
+    With branches at full scale the residual stream of a model trained briefly outgrows them, and
+    blocks can be dropped at no loss: a teacher whose depth is not used.
     """
     for module in model.modules():
         if isinstance(module, ResBlock):
@@ -53,5 +57,4 @@ def zero_init_branches(model: DCAE) -> None:
             continue
         norm = last.norm
         assert isinstance(norm, nn.BatchNorm2d | RMSNorm2d)
-        nn.init.zeros_(norm.weight)
-        nn.init.zeros_(norm.bias)
+        nn.init.constant_(norm.weight, BRANCH_SCALE)

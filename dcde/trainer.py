@@ -202,7 +202,9 @@ class Trainer:
             losses = {name: term(prediction) for name, term in self.terms.items()}
             if self.adversary is not None:
                 plain = self.accelerator.unwrap_model(self.discriminator).requires_grad_(False)
-                losses["gamma"] = generator_loss(plain(prediction.image), self.adversary.gan.loss)
+                losses["gamma"] = generator_loss(
+                    plain(prediction.image).float(), self.adversary.gan.loss
+                )
         total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         if not math.isfinite(total.item()):
             bad = [name for name, value in losses.items() if not math.isfinite(value.item())]

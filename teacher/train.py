@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from dcde.autoencode import AutoencodeTask, zero_init_branches
+from dcde.autoencode import AutoencodeTask, quiet_branches
 from dcde.checkpoint import save_model
 from dcde.config import TeacherTrainParams, load_params
 from dcde.data import CropDataset, check_images, list_images, plan_epoch, random_crop
@@ -41,7 +41,7 @@ def main() -> None:
 
     torch.manual_seed(params.seed)
     model = DCAE(zoo_config(params.model))
-    zero_init_branches(model)
+    quiet_branches(model)
     settings = params.model_dump(mode="json", exclude={"runtime"})
     state_dir = work_dir() / "teacher" / run_key(settings, sorted(Path("dcde").rglob("*.py")))
     Trainer(
