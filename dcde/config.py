@@ -212,7 +212,7 @@ class TeacherTrainParams(Section):
     train: Train
     loss: LossParams
     optimizer: OptimizerParams
-    refine: Train
+    refine: DistillParams
     refine_loss: LossParams
     refine_optimizer: OptimizerParams
     optimizer_d: OptimizerParams

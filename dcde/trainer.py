@@ -164,7 +164,7 @@ class Trainer:
                 for batch in self.accelerator.prepare_data_loader(loader):
                     logs = self._step(batch, weights)
                     bar.update(batch_size)
-                    if self.position.step % self.runtime.log_every == 0:
+                    if self.position.step % self.runtime.log_every == 0 or "discriminator" in logs:
                         self._log(live, bar, logs, weights)
                     self.position.batch += 1
                     self.position.step += 1
@@ -197,8 +197,8 @@ class Trainer:
         _set_lr(self.optimizer, learning_rate(self.optimizer_params, epoch, self.position.step))
         image = to_model_range(batch["pixels"]).contiguous(memory_format=torch.channels_last)
         batch = {**batch, "image": image}
-        prediction = self.task.predict(self.module, batch)
         with self.accelerator.autocast():
+            prediction = self.task.predict(self.module, batch)
             losses = {name: term(prediction) for name, term in self.terms.items()}
             if self.adversary is not None:
                 plain = self.accelerator.unwrap_model(self.discriminator).requires_grad_(False)
