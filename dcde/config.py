@@ -104,8 +104,8 @@ class TrainParams(Section):
     samples_per_epoch: PositiveInt | None
     """Training samples drawn at random for each epoch; null: each photo once."""
     batch_size: PositiveInt
-    precision: Literal["no", "bf16", "fp16"]
-    """Automatic mixed precision; `no` is fp32."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    """bf16 and fp16 are automatic mixed precision."""
     compile: bool
     """Whether torch.compile is used: slow to start, quicker steps."""
     ema: Annotated[float, Field(ge=0, lt=1)]

@@ -36,11 +36,18 @@ Batch = dict[str, Tensor]
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """accelerate's view of the devices; `batch_size` is that of all processes together."""
-    return Accelerator(
-        mixed_precision=precision,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-    )
+    """accelerate's view of the devices; `batch_size` is that of all processes together.
+
+    Raises:
+        UserError: if the device can't compute in that precision.
+    """
+    try:
+        return Accelerator(
+            mixed_precision="no" if precision == "fp32" else precision,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+        )
+    except ValueError as error:
+        raise UserError(f"precision: found {precision!r}, but here: {error}") from None
 
 
 class Task(Protocol):

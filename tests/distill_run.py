@@ -33,7 +33,7 @@ def distill_params(**changes: Any) -> DistillParams:
         "epochs": 3,
         "samples_per_epoch": 80,
         "batch_size": 4,
-        "precision": "no",
+        "precision": "fp32",
         "compile": False,
         "ema": 0.9,
         "grad_clip": 1.0,
