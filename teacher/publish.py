@@ -15,10 +15,9 @@ from dcde.lite0 import LITE0
 from dcde.metrics import evaluate, frechet_networks
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.reports import reconstruction_grid, write_metrics
-from dcde.teacher import ASSETS
 
 NETWORKS = Path("models/networks")
-REFINED = Path("teacher/models/refined")
+REFINED, OUT = Path("teacher/models/refined"), Path("teacher/models/published")
 METRICS, GRID = Path("teacher/metrics.json"), Path("teacher/plots/publish/grid.jpg")
 PROBED = 24  # images on which each block is dropped in turn
 SHOWN = 6
@@ -31,10 +30,9 @@ def main() -> None:
     for parameter in model.parameters():
         if parameter.ndim == 4:  # vectors, norms among them, are small and stay in fp32
             parameter.data = parameter.data.half()
-    out = ASSETS / params.model
-    save_model(model, out)
+    save_model(model, OUT)
 
-    model = load_model(out).to(device)
+    model = load_model(OUT).to(device)
     photos = check_images(list_images(Path(params.data.val)), params.data.on_bad_image)
     crops = [crop for p in photos for crop in eval_crops(p, params.data.eval_size, 1)]
     scores = evaluate(

@@ -37,7 +37,8 @@ def ran(output: str) -> set[str]:
 def dvc(folder: Path, *arguments: str) -> str:
     done = run([sys.executable, "-m", "dvc", *arguments], folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    # Progress bars and logs go to stderr; what is asked for with --json is stdout alone.
+    return done.stdout if "--json" in arguments else done.stdout + done.stderr
 
 
 def change_params(folder: Path, changes: dict[str, Any]) -> None:
