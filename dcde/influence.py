@@ -32,7 +32,7 @@ def block_influence(model: DCAE, images: Tensor, *, batch_size: int) -> list[Blo
     for i in reversed(range(len(model.decoder.stages))):
         stage = model.decoder.stages[i]
         assert isinstance(stage, OpSequential)
-        first = len(stage.op_list) - model.config.decoder.depths[i]
+        first = model.config.decoder.first_block(i)
         for j in range(first, len(stage.op_list)):
             block = stage.op_list[j]
             probe = _Probe(block)

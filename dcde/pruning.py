@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from dcde.errors import UserError
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.blocks import OpSequential, RMSNorm2d
+from dcde.model.dcae import build_on_meta
 
 Method = Literal["direct", "gap", "random"]
 
@@ -68,27 +70,40 @@ def prune_depth(teacher: DCAE, depth_list: tuple[int, ...], method: Method, *, s
     Raises:
         UserError: see `student_config`.
     """
-    student = DCAE(student_config(teacher.config, depth_list))
-    student.encoder.load_state_dict(teacher.encoder.state_dict())
-    for name in ("project_in", "project_out"):
-        getattr(student.decoder, name).load_state_dict(getattr(teacher.decoder, name).state_dict())
-    generator = torch.Generator().manual_seed(seed)
-    for i, (target, source) in enumerate(
-        zip(student.decoder.stages, teacher.decoder.stages, strict=True)
-    ):
-        assert isinstance(target, OpSequential) and isinstance(source, OpSequential)
-        total, kept = teacher.config.decoder.depths[i], depth_list[i]
-        # An upsampling operator, where there is one, stands before the stage's blocks.
-        extra = len(source.op_list) - total
-        for j in range(extra):
-            target.op_list[j].load_state_dict(source.op_list[j].state_dict())
-        for j, origin in enumerate(kept_blocks(total, kept, method)):
-            block = target.op_list[extra + j]
-            if method == "random" and kept < total:
-                draw_weights(block, generator)
-            else:
-                block.load_state_dict(source.op_list[extra + origin].state_dict())
+    config = student_config(teacher.config, depth_list)
+    full = teacher.config.decoder.depths
+    origins = [
+        kept_blocks(total, kept, method) for total, kept in zip(full, depth_list, strict=True)
+    ]
+    state = teacher.state_dict()
+    student = build_on_meta(config)
+    student.load_state_dict(
+        {
+            name: state[_teachers_name(name, origins, teacher.config)].clone()
+            for name in student.state_dict()
+        },
+        assign=True,
+    )
+    if method == "random":
+        generator = torch.Generator().manual_seed(seed)
+        for i, stage in enumerate(student.decoder.stages):
+            assert isinstance(stage, OpSequential)
+            if depth_list[i] < full[i]:
+                for block in stage.op_list[config.decoder.first_block(i) :]:
+                    draw_weights(block, generator)
     return student.eval()
+
+
+def _teachers_name(name: str, origins: list[list[int]], config: DCAEConfig) -> str:
+    """The teacher's tensor that fills the student's tensor of this name."""
+    match = re.fullmatch(r"(decoder\.stages\.(\d+)\.op_list\.)(\d+)(\..*)", name)
+    if match is None:
+        return name
+    head, stage, position, tail = match[1], int(match[2]), int(match[3]), match[4]
+    first = config.decoder.first_block(stage)
+    if position >= first:
+        position = first + origins[stage][position - first]
+    return f"{head}{position}{tail}"
 
 
 def draw_weights(block: nn.Module, generator: torch.Generator) -> None:

@@ -75,6 +75,10 @@ class DecoderConfig(StageConfig):
     upsample: Literal["ConvPixelShuffle", "InterpolateConv"] = "ConvPixelShuffle"
     out_act: ActType = "relu"
 
+    def first_block(self, stage: int) -> int:
+        """Place of a stage's first block in its `op_list`: after the upsampling where it has one."""
+        return 1 if self.depths[stage] > 0 and stage + 1 < len(self.widths) else 0
+
     @model_validator(mode="after")
     def _check_norms(self) -> DecoderConfig:
         for name in ("norms", "acts"):

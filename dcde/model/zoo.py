@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from dcde.model.spec import (
@@ -123,12 +124,32 @@ def zoo_names() -> list[str]:
     return list(_BUILDERS)
 
 
+STUDENT_DEPTHS: dict[str, tuple[int, ...]] = {
+    "w3-v2": (0, 5, 10, 1, 1, 2),
+    "w4-v1": (0, 3, 5, 2, 2, 2),
+    "w4-v2": (0, 3, 5, 1, 1, 2),
+    "w4-v3": (0, 1, 2, 1, 1, 2),
+    "w4-v4": (0, 5, 10, 1, 1, 2),
+    "w4-v8": (0, 3, 5, 2, 2, 2),
+    "w4-v25": (0, 1, 2, 1, 1, 2),
+}
+"""Decoder depths of the published students of dc-ae-f32c32, by the end of their names."""
+
+
 def zoo_config(name: str) -> DCAEConfig:
-    """The configuration of a named architecture.
+    """The configuration of a named architecture, or of a published student of one.
+
+    Students are named `<teacher>-w4-v3` or `<teacher>-pruned-w4-v3`.
 
     Raises:
         KeyError: for a name that the zoo does not have; the message lists those it has.
     """
-    if name not in _BUILDERS:
-        raise KeyError(f"model name: found {name!r}, expected one of {', '.join(_BUILDERS)}")
-    return _BUILDERS[name](name)
+    if name in _BUILDERS:
+        return _BUILDERS[name](name)
+    match = re.fullmatch(r"(dc-ae-f32c32-(?:in|mix)-1\.0)(?:-pruned)?-(w\d+-v\d+)", name)
+    if match and match[2] in STUDENT_DEPTHS:
+        return zoo_config(match[1]).with_decoder_depths(STUDENT_DEPTHS[match[2]], name)
+    raise KeyError(
+        f"model name: found {name!r}, expected one of {', '.join(_BUILDERS)}, or a student "
+        f"dc-ae-f32c32-in-1.0-<{'|'.join(STUDENT_DEPTHS)}>"
+    )

@@ -1,0 +1,107 @@
+"""Named settings: presets/<name>.yaml, as overrides of params.yaml that `dvc exp run` takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dcde.errors import UserError
+from dcde.model import DCAEConfig, zoo_config, zoo_names
+from dcde.profiling import static_costs
+from dcde.pruning import student_config
+
+SHARED = "extends"
+"""Key that names another preset whose settings come first."""
+
+
+def read_preset(folder: Path, name: str) -> dict[str, Any]:
+    """A preset's settings, nested as in params.yaml, with those it extends merged in.
+
+    Raises:
+        UserError: for an unknown name, listing those there are.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(preset_names(folder)) or "none: run it in the repository's root"
+        raise UserError(f"preset {name!r} is unknown, expected one of: {known}")
+    settings: dict[str, Any] = yaml.safe_load(path.read_text())
+    base = settings.pop(SHARED, None)
+    return settings if base is None else merge(read_preset(folder, base), settings)
+
+
+def preset_names(folder: Path) -> list[str]:
+    """All presets that name a student, sorted."""
+    return sorted(
+        path.stem
+        for path in folder.glob("*.yaml")
+        if "depth_list" in yaml.safe_load(path.read_text()).get("prune", {})
+    )
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` put in, section by section."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        nested = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if nested else value  # type: ignore[arg-type]
+    return merged
+
+
+def overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`section.key=value` for each leaf, values as YAML without spaces."""
+    found: list[str] = []
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found += overrides(value, f"{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+            found.append(f"{name}={text}")
+    return found
+
+
+@dataclass(frozen=True)
+class PresetRow:
+    """What a preset's student costs, computed from its architecture."""
+
+    name: str
+    depth_list: tuple[int, ...]
+    resolution: int
+    decoder_gmacs: float
+    total_gmacs: float
+    decoder_mparams: float
+    decoder_macs_saved_percent: float
+    total_macs_saved_percent: float
+
+
+def preset_row(folder: Path, name: str) -> PresetRow:
+    """Count the student of a preset, whose teacher must be in the zoo by name."""
+    settings = read_preset(folder, name)
+    teacher = _zoo_teacher(settings["teacher"]["source"])
+    depth_list = tuple(settings["prune"]["depth_list"])
+    resolution = settings["data"]["eval_size"]
+    full = static_costs(teacher, resolution)
+    costs = static_costs(student_config(teacher, depth_list), resolution)
+    return PresetRow(
+        name=name,
+        depth_list=depth_list,
+        resolution=resolution,
+        decoder_gmacs=costs["decoder_macs"] / 1e9,
+        total_gmacs=costs["total_macs"] / 1e9,
+        decoder_mparams=costs["decoder_params"] / 1e6,
+        decoder_macs_saved_percent=100 * (1 - costs["decoder_macs"] / full["decoder_macs"]),
+        total_macs_saved_percent=100 * (1 - costs["total_macs"] / full["total_macs"]),
+    )
+
+
+def _zoo_teacher(source: str) -> DCAEConfig:
+    name = source.partition(":")[2].partition("@")[0].rpartition("/")[2]
+    if name not in zoo_names():
+        raise UserError(f"teacher.source: found {source!r}, expected a model of the zoo")
+    return zoo_config(name)
