@@ -76,7 +76,7 @@ class DecoderConfig(StageConfig):
     out_act: ActType = "relu"
 
     def first_block(self, stage: int) -> int:
-        """Place of a stage's first block in its `op_list`: after the upsampling where it has one."""
+        """Place of a stage's first block in its `op_list`: after its upsampling, if any."""
         return 1 if self.depths[stage] > 0 and stage + 1 < len(self.widths) else 0
 
     @model_validator(mode="after")
