@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,22 @@ def atomic_torch_save(value: Any, path: Path) -> None:
         raise UserError(
             f"{path}: can't be written ({error}); the state saved before it is kept"
         ) from None
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Catch SIGINT (Ctrl-C) and SIGTERM; the function yielded says whether one has come.
+
+    A long loop asks it between steps, saves and stops, rather than being cut in the middle of one.
+    """
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in signals}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_key(settings: Any, files: Iterable[Path]) -> str:

@@ -29,7 +29,7 @@ from dcde.devices import channels_last
 from dcde.discriminator import PatchGAN, discriminator_loss, generator_loss
 from dcde.errors import UserError
 from dcde.losses import Prediction, Term
-from dcde.runstate import atomic_torch_save
+from dcde.runstate import atomic_torch_save, stop_requests
 from dcde.schedules import learning_rate
 
 Batch = dict[str, Tensor]
@@ -148,11 +148,13 @@ class Trainer:
         """Train to the last epoch, from the saved state where there is one.
 
         Raises:
-            UserError: if a loss is not finite, naming the term and the step.
+            UserError: if a loss is not finite, naming the term and the step; if memory runs out; if
+                asked to stop by Ctrl-C or SIGTERM, after saving.
         """
         resumed = self._load()
         epochs, batch_size = self.train.epochs, self.train.batch_size
         with (
+            stop_requests() as stopping,
             self._live(resumed) as live,
             tqdm(
                 total=epochs * self.steps_per_epoch * batch_size,
@@ -169,15 +171,27 @@ class Trainer:
                 self.module.train()
                 loader = self.loader(epoch, self.position.batch)
                 for batch in self.accelerator.prepare_data_loader(loader):
-                    logs = self._step(batch, weights)
+                    try:
+                        logs = self._step(batch, weights)
+                    except torch.OutOfMemoryError:
+                        raise UserError(
+                            f"out of memory at step {self.position.step}: lower batch_size or "
+                            "crops.image_size, or set precision to bf16"
+                        ) from None
                     bar.update(batch_size)
                     if self.position.step % self.runtime.log_every == 0 or "discriminator" in logs:
                         self._log(live, bar, logs, weights)
                     self.position.batch += 1
                     self.position.step += 1
-                    if time.monotonic() - saved_at > 60 * self.runtime.save_minutes:
+                    due = time.monotonic() - saved_at > 60 * self.runtime.save_minutes
+                    if due or stopping():
                         self._save()
                         saved_at = time.monotonic()
+                    if stopping():
+                        raise UserError(
+                            f"stopped on request after step {self.position.step}, which is saved: "
+                            "the same command goes on from there"
+                        )
                 self.position.epoch, self.position.batch = epoch + 1, 0
                 if self.accelerator.is_main_process:
                     self.on_epoch(epoch, self.result())

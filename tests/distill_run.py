@@ -21,6 +21,7 @@ from dcde.config import (
 )
 from dcde.data import Photo, check_images, list_images
 from dcde.distill import distill
+from dcde.errors import one_line_errors
 from dcde.model import DCAE
 from dcde.pruning import prune_depth
 
@@ -87,6 +88,7 @@ def run_distill(
 
 if __name__ == "__main__":
     state_dir, cache_dir, out, photo_folder = map(Path, sys.argv[1:])
-    found = tuple(check_images(list_images(photo_folder), "refuse"))
-    _, trained = run_distill(found, state_dir, cache_dir=cache_dir)
-    save_model(trained, out)
+    with one_line_errors():
+        found = tuple(check_images(list_images(photo_folder), "refuse"))
+        _, trained = run_distill(found, state_dir, cache_dir=cache_dir)
+        save_model(trained, out)

@@ -137,6 +137,28 @@ def test_killed_runs_end_as_an_uninterrupted_one(
     assert steps_logged(state_dir, "loss/image") == list(range(60))
 
 
+def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    command = [sys.executable, "tests/distill_run.py", str(state_dir), str(tmp_path / "latents")]
+    command += [str(tmp_path / "student"), str(photos)]
+    child = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while child.poll() is None and not (state_dir / "state.pt").exists():
+        time.sleep(0.005)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate()
+    assert child.returncode == 1
+    step = torch.load(state_dir / "state.pt", weights_only=True)["position"]["step"]
+    assert errors.splitlines()[-1].startswith(f"error: stopped on request after step {step}, which")
+    assert "Traceback" not in errors and not (tmp_path / "student").exists()
+
+
 def test_cached_latents_are_the_encoders(
     tiny_model: DCAE, photo_list: Photos, tmp_path: Path
 ) -> None:
