@@ -71,10 +71,49 @@ class TeacherParams(Section):
     """Of the weights file; null: not checked, but printed."""
 
 
+class BudgetParams(Section):
+    decoder_macs: Annotated[float, Field(gt=0, le=1)]
+    """Largest share of the teacher's decoder MACs."""
+
+
 class PruneParams(Section):
-    depth_list: tuple[Annotated[int, Field(ge=0)], ...]
-    """Blocks that the student keeps in each stage of the decoder."""
+    depth_list: tuple[Annotated[int, Field(ge=0)], ...] | None
+    """Blocks that the student keeps in each stage of the decoder; null: as the budget says."""
+    budget: BudgetParams | None
+    """What the student may cost, in place of a depth list."""
+    keep: Literal["first", "last", "even", "influence"] | None
+    """Which blocks of a stage are kept; null: as `method` says."""
     method: Literal["direct", "gap", "random"]
+    """direct: the first blocks; gap: at even intervals; random: fresh weights."""
+    influence: Literal["stream", "output"]
+    """What a block's influence is: change of the residual stream, or of the image without it."""
+    calibration_images: Annotated[int, Field(ge=0)]
+    """Training photos on which influence is measured."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PruneParams:
+        if (self.depth_list is None) == (self.budget is None):
+            both = "both" if self.budget else "neither"
+            raise ValueError(f"depth_list and budget: found {both}, expected one of them")
+        if self.budget and self.keep not in (None, "influence"):
+            raise ValueError(
+                f"keep: found {self.keep!r} with a budget, which chooses by influence: expected "
+                "influence or null"
+            )
+        if self.method == "random" and (self.measures or self.keep):
+            raise ValueError(
+                "method: found 'random', which keeps no block, but keep or budget chooses some"
+            )
+        if self.measures and self.calibration_images == 0:
+            raise ValueError(
+                "calibration_images: found 0, expected at least 1 to measure influence on"
+            )
+        return self
+
+    @property
+    def measures(self) -> bool:
+        """Whether blocks are chosen by measured influence."""
+        return self.keep == "influence" or self.budget is not None
 
 
 class OptimizerParams(Section):

@@ -183,6 +183,11 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return {"pixels": load_crop(self.crops[index])}
 
 
+def load_images(photos: Sequence[Photo], size: int) -> Tensor:
+    """The centre crop of each photo, (B, 3, size, size) in [-1, 1]."""
+    return to_model_range(torch.stack([load_crop(eval_crops(p, size, 1)[0]) for p in photos]))
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What prepare_data found: photos to train on, and fixed crops to measure with."""

@@ -18,16 +18,23 @@ class BlockInfluence:
     stage: int
     block: int
     stream_change: float
-    """Mean over positions of |block(x) - x| / |x|, norms over channels."""
+    """Mean over positions of |block(x) - x| / |x|, norms over channels (as ShortGPT's block
+    influence, arXiv 2403.03853, but with the length of the change rather than its angle)."""
+    output_change: float
+    """LPIPS + L1 between the decoder's images with and without the block."""
     psnr_loss_db: float
-    """How much PSNR falls when the block alone is dropped."""
+    """How much PSNR against the originals falls without the block."""
 
 
 @torch.inference_mode()
-def block_influence(model: DCAE, images: Tensor, *, batch_size: int) -> list[BlockInfluence]:
+def block_influence(
+    model: DCAE, images: Tensor, lpips_metric: nn.Module, *, batch_size: int
+) -> list[BlockInfluence]:
     """Measure every block of the decoder on (B, 3, H, W) images in [-1, 1], in decoding order."""
-    batches = [(model.encode(batch), batch) for batch in images.split(batch_size)]
-    whole = _psnr_db(model, batches)
+    batches = images.split(batch_size)
+    latents = [model.encode(batch) for batch in batches]
+    whole = [model.decode(latent) for latent in latents]
+    psnr = _mean_psnr_db(whole, batches)
     found = []
     for i in reversed(range(len(model.decoder.stages))):
         stage = model.decoder.stages[i]
@@ -35,18 +42,27 @@ def block_influence(model: DCAE, images: Tensor, *, batch_size: int) -> list[Blo
         first = model.config.decoder.first_block(i)
         for j in range(first, len(stage.op_list)):
             block = stage.op_list[j]
-            probe = _Probe(block)
-            stage.op_list[j] = probe
-            _psnr_db(model, batches)
-            stage.op_list[j] = nn.Identity()
-            without = _psnr_db(model, batches)
+            stage.op_list[j] = probe = _Bypass(block)
+            without = [model.decode(latent) for latent in latents]
             stage.op_list[j] = block
-            found.append(BlockInfluence(i, j - first, probe.mean(), whole - without))
+            change = [
+                lpips_metric(a, b).flatten() + (a - b).abs().mean(dim=(1, 2, 3))
+                for a, b in zip(without, whole, strict=True)
+            ]
+            found.append(
+                BlockInfluence(
+                    stage=i,
+                    block=j - first,
+                    stream_change=sum(probe.changes) / len(probe.changes),
+                    output_change=torch.cat(change).mean().item(),
+                    psnr_loss_db=psnr - _mean_psnr_db(without, batches),
+                )
+            )
     return found
 
 
-class _Probe(nn.Module):
-    """Runs a block and gathers how far it moves its input."""
+class _Bypass(nn.Module):
+    """Leaves a block out, but notes how far it would have moved its input."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -54,19 +70,15 @@ class _Probe(nn.Module):
         self.changes: list[float] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.block(x)
-        change = (y - x).norm(dim=1) / x.norm(dim=1).clamp(min=1e-12)
+        change = (self.block(x) - x).norm(dim=1) / x.norm(dim=1).clamp(min=1e-12)
         self.changes.append(change.mean().item())
-        return y
-
-    def mean(self) -> float:
-        return sum(self.changes) / len(self.changes)
+        return x
 
 
-def _psnr_db(model: DCAE, batches: list[tuple[Tensor, Tensor]]) -> float:
-    """Mean PSNR in dB of decoded latents against their images, clamped but not rounded."""
-    values: list[Tensor] = []
-    for latent, image in batches:
-        error = (model.decode(latent).clamp(-1, 1) - image).square().mean(dim=(1, 2, 3))
-        values.append(10 * torch.log10(4 / error))
-    return torch.cat(values).mean().item()
+def _mean_psnr_db(images: list[Tensor], originals: tuple[Tensor, ...]) -> float:
+    """Mean PSNR in dB, images clamped to [-1, 1] but not rounded."""
+    errors = [
+        (image.clamp(-1, 1) - original).square().mean(dim=(1, 2, 3))
+        for image, original in zip(images, originals, strict=True)
+    ]
+    return (10 * torch.log10(4 / torch.cat(errors))).mean().item()

@@ -14,23 +14,31 @@ from dcde.model import DCAE, DCAEConfig
 from dcde.model.blocks import OpSequential, RMSNorm2d
 from dcde.model.dcae import build_on_meta
 
-Method = Literal["direct", "gap", "random"]
+Keep = Literal["first", "last", "even"]
+Kept = tuple[tuple[int, ...], ...]
+"""For each stage of the decoder, the places of the teacher's blocks that the student keeps."""
 
 INIT_STD = 0.02
 """Deviation of the normal distribution of fresh convolution weights."""
 
 
-def kept_blocks(total: int, kept: int, method: Method) -> list[int]:
-    """Which of a stage's blocks the student takes its weights from.
+def evenly(total: int, kept: int) -> tuple[int, ...]:
+    """`kept` of `total` places at even intervals, both ends among them.
 
-    direct: the first ones; gap: at even intervals, round(i * (total - 1) / (kept - 1)).
-
-    >>> kept_blocks(10, 3, "direct"), kept_blocks(10, 3, "gap")
-    ([0, 1, 2], [0, 4, 9])
+    >>> evenly(10, 3)
+    (0, 4, 9)
     """
-    if method == "gap" and kept > 1:
-        return [i * (total - 1) // (kept - 1) for i in range(kept)]
-    return list(range(kept))
+    return tuple(i * (total - 1) // (kept - 1) for i in range(kept)) if kept > 1 else (0,) * kept
+
+
+def kept_by_place(depths: tuple[int, ...], depth_list: tuple[int, ...], keep: Keep) -> Kept:
+    """Which blocks to keep, by their place in the stage alone."""
+    pairs = zip(depths, depth_list, strict=True)
+    if keep == "even":
+        return tuple(evenly(total, kept) for total, kept in pairs)
+    if keep == "last":
+        return tuple(tuple(range(total - kept, total)) for total, kept in pairs)
+    return tuple(tuple(range(kept)) for _, kept in pairs)
 
 
 def student_config(teacher: DCAEConfig, depth_list: tuple[int, ...]) -> DCAEConfig:
@@ -62,39 +70,35 @@ def student_config(teacher: DCAEConfig, depth_list: tuple[int, ...]) -> DCAEConf
 
 
 @torch.no_grad()
-def prune_depth(teacher: DCAE, depth_list: tuple[int, ...], method: Method, *, seed: int) -> DCAE:
+def prune_depth(teacher: DCAE, kept: Kept, *, fresh_seed: int | None = None) -> DCAE:
     """A student with fewer decoder blocks; all that is not pruned is copied bit for bit.
 
-    With `random`, every block of a pruned stage gets fresh weights, drawn from the seed.
-
-    Raises:
-        UserError: see `student_config`.
+    Args:
+        kept: places of the blocks kept in each stage, in order.
+        fresh_seed: if given, every block of a pruned stage gets fresh weights, drawn from it.
     """
-    config = student_config(teacher.config, depth_list)
-    full = teacher.config.decoder.depths
-    origins = [
-        kept_blocks(total, kept, method) for total, kept in zip(full, depth_list, strict=True)
-    ]
+    depths = tuple(len(places) for places in kept)
+    config = student_config(teacher.config, depths)
     state = teacher.state_dict()
     student = build_on_meta(config)
     student.load_state_dict(
         {
-            name: state[_teachers_name(name, origins, teacher.config)].clone()
+            name: state[_teachers_name(name, kept, teacher.config)].clone()
             for name in student.state_dict()
         },
         assign=True,
     )
-    if method == "random":
-        generator = torch.Generator().manual_seed(seed)
+    if fresh_seed is not None:
+        generator = torch.Generator().manual_seed(fresh_seed)
         for i, stage in enumerate(student.decoder.stages):
             assert isinstance(stage, OpSequential)
-            if depth_list[i] < full[i]:
+            if depths[i] < teacher.config.decoder.depths[i]:
                 for block in stage.op_list[config.decoder.first_block(i) :]:
                     draw_weights(block, generator)
     return student.eval()
 
 
-def _teachers_name(name: str, origins: list[list[int]], config: DCAEConfig) -> str:
+def _teachers_name(name: str, kept: Kept, config: DCAEConfig) -> str:
     """The teacher's tensor that fills the student's tensor of this name."""
     match = re.fullmatch(r"(decoder\.stages\.(\d+)\.op_list\.)(\d+)(\..*)", name)
     if match is None:
@@ -102,7 +106,7 @@ def _teachers_name(name: str, origins: list[list[int]], config: DCAEConfig) -> s
     head, stage, position, tail = match[1], int(match[2]), int(match[3]), match[4]
     first = config.decoder.first_block(stage)
     if position >= first:
-        position = first + origins[stage][position - first]
+        position = first + kept[stage][position - first]
     return f"{head}{position}{tail}"
 
 

@@ -3,11 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from dcde.checkpoint import load_model, save_model
 from dcde.config import TeacherTrainParams, load_params
-from dcde.data import check_images, eval_crops, list_images, load_crop, to_model_range
+from dcde.data import check_images, eval_crops, list_images, load_images
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
 from dcde.influence import block_influence
@@ -35,17 +33,18 @@ def main() -> None:
     model = load_model(OUT).to(device)
     photos = check_images(list_images(Path(params.data.val)), params.data.on_bad_image)
     crops = [crop for p in photos for crop in eval_crops(p, params.data.eval_size, 1)]
+    lpips_metric = load_lpips(NETWORKS / LPIPS_ALEX).to(device)
     scores = evaluate(
         {"teacher": model},
         crops,
-        lpips_metric=load_lpips(NETWORKS / LPIPS_ALEX).to(device),
+        lpips_metric=lpips_metric,
         networks=frechet_networks(NETWORKS / LITE0, fid=False, device=device),
         batch_size=8,
         device=device,
     )
-    probed = crops[:: max(1, len(crops) // PROBED)][:PROBED]
-    images = to_model_range(torch.stack([load_crop(crop) for crop in probed])).to(device)
-    blocks = block_influence(model, images, batch_size=8)
+    probed = photos[:: max(1, len(photos) // PROBED)][:PROBED]
+    images = load_images(probed, params.data.eval_size).to(device)
+    blocks = block_influence(model, images, lpips_metric, batch_size=8)
     GRID.parent.mkdir(parents=True, exist_ok=True)
     shown = crops[:: max(1, len(crops) // SHOWN)][:SHOWN]
     reconstruction_grid({"teacher": model}, shown).save(GRID, quality=92)

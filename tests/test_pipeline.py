@@ -206,3 +206,20 @@ def test_bad_input_is_one_line_and_leaves_outputs_alone(
     assert errors[-1].startswith("error: ") and message in errors[-1]
     assert "Traceback" not in done.stderr
     assert {p: p.stat().st_mtime_ns for p in (workspace / "models").rglob("*")} == models
+
+
+def test_influence_ranks_every_block_and_keeps_the_strongest(workspace: Path) -> None:
+    """Last in this file: it leaves the workspace's pruned model changed."""
+    change_params(workspace, {"prune.keep": "influence", "prune.calibration_images": 2})
+    done = run([sys.executable, "-m", "stages.prune"], workspace)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((workspace / "metrics/prune.json").read_text())
+    assert metrics["depth_list"] == "0,1,2,1,1"
+    assert metrics["decoder_macs_share"] <= 0.35
+    blocks = metrics["blocks"].values()
+    assert len(blocks) == 5 + 10 + 2 + 2
+    for stage in range(1, 5):
+        changes = {b["block"]: b["output_change"] for b in blocks if b["stage"] == stage}
+        kept = {int(place) for place in metrics["kept"][f"stage{stage}"].split(",")}
+        dropped = changes.keys() - kept
+        assert min(changes[b] for b in kept) >= max(changes[b] for b in dropped)

@@ -1,47 +1,71 @@
-"""Depth pruning: what is kept is copied bit for bit, what can't be is refused."""
+"""Depth pruning: what is kept is copied bit for bit, the choice is the one that was asked for."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
+from conftest import tiny_config
+from torch import nn
 
+from dcde.choosing import (
+    choose_blocks,
+    decoder_macs_share,
+    depths_for_budget,
+    kept_by_influence,
+)
+from dcde.config import PruneParams, validate
 from dcde.errors import UserError
-from dcde.model import DCAE
-from dcde.pruning import kept_blocks, prune_depth
+from dcde.influence import BlockInfluence, block_influence
+from dcde.model import DCAE, zoo_config
+from dcde.perceptual import import_torchvision
+from dcde.pruning import evenly, kept_by_place, prune_depth
+
+ALL = ((), (0, 1, 2), (0, 1), (0, 1))
 
 
-def test_kept_blocks() -> None:
-    assert kept_blocks(30, 15, "direct") == list(range(15))
-    assert kept_blocks(10, 2, "gap") == [0, 9]
-    gap = kept_blocks(30, 15, "gap")
-    assert len(set(gap)) == 15 and gap[0] == 0 and gap[-1] == 29
-    assert max(b - a for a, b in itertools.pairwise(gap)) <= 3
-    assert kept_blocks(5, 1, "gap") == [0]
+def params(**changes: Any) -> PruneParams:
+    values = {
+        "depth_list": [0, 2, 1, 1],
+        "budget": None,
+        "keep": None,
+        "method": "direct",
+        "influence": "output",
+        "calibration_images": 4,
+    }
+    return validate(values | changes, PruneParams, where="prune")
 
 
-@pytest.mark.parametrize("method", ["direct", "gap", "random"])
-def test_dropping_nothing_is_the_identity(tiny_model: DCAE, method: str) -> None:
-    student = prune_depth(tiny_model, (0, 3, 2, 2), method, seed=0)  # type: ignore[arg-type]
-    state = student.state_dict()
-    assert all(torch.equal(state[k], v) for k, v in tiny_model.state_dict().items())
+def test_kept_by_place() -> None:
+    depths, depth_list = (0, 5, 30), (0, 1, 15)
+    assert kept_by_place(depths, depth_list, "first") == ((), (0,), tuple(range(15)))
+    assert kept_by_place(depths, depth_list, "last") == ((), (4,), tuple(range(15, 30)))
+    spread = kept_by_place(depths, depth_list, "even")[2]
+    assert len(set(spread)) == 15 and spread[0] == 0 and spread[-1] == 29
+    assert max(b - a for a, b in itertools.pairwise(spread)) <= 3
+    assert evenly(10, 2) == (0, 9) and evenly(10, 0) == ()
 
 
-def test_blocks_come_from_where_the_method_says(tiny_model: DCAE) -> None:
+def test_dropping_nothing_is_the_identity(tiny_model: DCAE) -> None:
+    for fresh_seed in (None, 0):
+        state = prune_depth(tiny_model, ALL, fresh_seed=fresh_seed).state_dict()
+        assert all(torch.equal(state[k], v) for k, v in tiny_model.state_dict().items())
+
+
+def test_blocks_come_from_where_they_were_kept(tiny_model: DCAE) -> None:
     source = tiny_model.decoder.stages[1].op_list  # upsampling, then three blocks
-    for method, origins in (("direct", [0, 1, 2]), ("gap", [0, 1, 3])):
-        student = prune_depth(tiny_model, (0, 2, 2, 1), method, seed=0)  # type: ignore[arg-type]
-        target = student.decoder.stages[1].op_list
-        assert len(target) == 3
-        for block, origin in zip(target, origins, strict=True):
-            theirs = source[origin].state_dict()
-            assert all(torch.equal(v, theirs[k]) for k, v in block.state_dict().items())
+    target = prune_depth(tiny_model, ((), (0, 2), (1,), (0,))).decoder.stages[1].op_list
+    assert len(target) == 3
+    for block, origin in zip(target, (0, 1, 3), strict=True):
+        theirs = source[origin].state_dict()
+        assert all(torch.equal(v, theirs[k]) for k, v in block.state_dict().items())
 
 
-@pytest.mark.parametrize("method", ["direct", "gap", "random"])
-def test_unpruned_parts_are_copied_bit_for_bit(tiny_model: DCAE, method: str) -> None:
-    student = prune_depth(tiny_model, (0, 1, 2, 1), method, seed=0)  # type: ignore[arg-type]
+@pytest.mark.parametrize("fresh_seed", [None, 0])
+def test_unpruned_parts_are_copied_bit_for_bit(tiny_model: DCAE, fresh_seed: int | None) -> None:
+    student = prune_depth(tiny_model, ((), (0,), (0, 1), (0,)), fresh_seed=fresh_seed)
     theirs = tiny_model.state_dict()
     for name, tensor in student.state_dict().items():
         untouched = name.startswith(
@@ -51,14 +75,93 @@ def test_unpruned_parts_are_copied_bit_for_bit(tiny_model: DCAE, method: str) ->
             assert torch.equal(tensor, theirs[name]), name
 
 
-def test_random_draws_from_the_seed(tiny_model: DCAE) -> None:
+def test_the_student_shares_no_memory_with_its_teacher(tiny_model: DCAE) -> None:
+    student = prune_depth(tiny_model, ALL)
+    owned = {tensor.data_ptr() for tensor in tiny_model.state_dict().values()}
+    assert not owned & {tensor.data_ptr() for tensor in student.state_dict().values()}
+
+
+def test_fresh_weights_come_from_the_seed(tiny_model: DCAE) -> None:
     def weight(seed: int) -> torch.Tensor:
-        student = prune_depth(tiny_model, (0, 1, 2, 2), "random", seed=seed)
+        student = prune_depth(tiny_model, ((), (0,), (0, 1), (0, 1)), fresh_seed=seed)
         return student.state_dict()["decoder.stages.1.op_list.1.main.conv1.conv.weight"]
 
     assert torch.equal(weight(1), weight(1))
     assert not torch.equal(weight(1), weight(2))
     assert weight(1).std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def silence(model: DCAE, stage: int, block: int) -> None:
+    """Make a residual block's branch zero: a block that does nothing."""
+    norm = model.decoder.stages[stage].op_list[1 + block].main.conv2.norm
+    nn.init.zeros_(norm.weight)
+    nn.init.zeros_(norm.bias)
+
+
+@torch.no_grad()
+def test_dropping_a_block_whose_branch_is_zero_changes_nothing(tiny_model: DCAE) -> None:
+    silence(tiny_model, 1, 1)
+    student = prune_depth(tiny_model, ((), (0, 2), (0, 1), (0, 1)))
+    latent = torch.randn(1, 4, 4, 4)
+    torch.testing.assert_close(student.decode(latent), tiny_model.decode(latent))
+
+
+def random_lpips() -> nn.Module:
+    """LPIPS with random convolutions: enough to compare images."""
+    import_torchvision()
+    from lpips import LPIPS
+
+    torch.manual_seed(0)
+    return LPIPS(pretrained=False, pnet_rand=True, verbose=False).requires_grad_(False)
+
+
+@pytest.mark.parametrize("influence", ["stream", "output"])
+def test_a_planted_useless_block_is_dropped_first(tiny_model: DCAE, influence: str) -> None:
+    silence(tiny_model, 1, 1)
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
+    blocks = block_influence(tiny_model, images, random_lpips(), batch_size=1)
+    after = tiny_model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert [(b.stage, b.block) for b in blocks] == [
+        *((3, 0), (3, 1), (2, 0), (2, 1), (1, 0), (1, 1), (1, 2))
+    ]
+    planted = blocks[5]
+    assert planted.stream_change == planted.output_change == planted.psnr_loss_db == 0
+    assert all(b.stream_change > 0 and b.output_change > 0 for b in blocks if b is not planted)
+    chosen = params(keep="influence", influence=influence, depth_list=[0, 2, 2, 2])
+    assert choose_blocks(tiny_model.config, chosen, blocks) == ((), (0, 2), (0, 1), (0, 1))
+    barely = decoder_macs_share(tiny_model.config, (0, 2, 2, 2))
+    budget = params(depth_list=None, budget={"decoder_macs": barely}, influence=influence)
+    assert choose_blocks(tiny_model.config, budget, blocks) == ((), (0, 2), (0, 1), (0, 1))
+
+
+def planned(stage: int, scores: list[float]) -> list[BlockInfluence]:
+    return [BlockInfluence(stage, i, s, s, s) for i, s in enumerate(scores)]
+
+
+def test_influence_keeps_the_strongest_in_their_order() -> None:
+    blocks = planned(1, [0.1, 0.5, 0.3]) + planned(2, [0.2, 0.2])
+    kept = kept_by_influence((0, 2, 1), blocks, lambda b: b.stream_change)
+    assert kept == ((), (1, 2), (0,))
+
+
+def test_budget_is_met_and_leaves_a_block_in_every_stage() -> None:
+    teacher = zoo_config("dc-ae-f16c16-photos")
+    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
+    for share in (0.9, 0.6, 0.35):
+        depths = depths_for_budget(teacher, share, blocks, lambda b: b.stream_change)
+        assert decoder_macs_share(teacher, depths) <= share
+        assert min(depths[1:]) >= 1 and depths[0] == 0
+        assert depths == depths_for_budget(teacher, share, blocks, lambda b: b.stream_change)
+
+
+def test_budget_that_cannot_be_met_says_the_nearest() -> None:
+    teacher = zoo_config("dc-ae-f16c16-photos")
+    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
+    least = decoder_macs_share(teacher, (0, 1, 1, 1, 1))
+    with pytest.raises(UserError, match=f"found 0.05, expected at least {least:.4f}"):
+        depths_for_budget(teacher, 0.05, blocks, lambda b: b.stream_change)
 
 
 @pytest.mark.parametrize(
@@ -70,18 +173,24 @@ def test_random_draws_from_the_seed(tiny_model: DCAE) -> None:
         ((0, 3, 0, 2), "stage 2 is empty: expected at least 1"),
     ],
 )
-def test_bad_depth_list_is_named(
-    tiny_model: DCAE, depth_list: tuple[int, ...], message: str
-) -> None:
+def test_bad_depth_list_is_named(depth_list: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=r"prune\.depth_list: .*" + message):
-        prune_depth(tiny_model, depth_list, "direct", seed=0)
+        choose_blocks(tiny_config(), params(depth_list=depth_list), [])
 
 
-@torch.no_grad()
-def test_dropping_a_block_whose_branch_is_zero_changes_nothing(tiny_model: DCAE) -> None:
-    branch = tiny_model.decoder.stages[1].op_list[3].main.conv2.norm
-    branch.weight.zero_()
-    branch.bias.zero_()
-    student = prune_depth(tiny_model, (0, 2, 2, 2), "direct", seed=0)
-    latent = torch.randn(1, 4, 4, 4)
-    torch.testing.assert_close(student.decode(latent), tiny_model.decode(latent))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": {"decoder_macs": 0.5}}, "depth_list and budget: found both"),
+        ({"depth_list": None}, "depth_list and budget: found neither"),
+        (
+            {"depth_list": None, "budget": {"decoder_macs": 0.5}, "keep": "first"},
+            "keep: found 'first' with a budget",
+        ),
+        ({"keep": "influence", "method": "random"}, "method: found 'random', which keeps no block"),
+        ({"keep": "influence", "calibration_images": 0}, "calibration_images: found 0, expected"),
+    ],
+)
+def test_contradictory_settings_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        params(**changes)
