@@ -42,7 +42,6 @@ BAD = [
     ("loss.gamma", -1, "params.yaml: loss.gamma: found -1; input should be greater than or equal"),
     ("loss.gamma", float("nan"), "params.yaml: loss.gamma: found nan; input should be"),
     ("loss.image", float("inf"), "params.yaml: loss.image: found inf; input should be a finite"),
-    ("gan.ratio", 4, "params.yaml: gan.ratio: found 4, expected at least the batch size (8)"),
     ("distill.division_epoch", 99, "params.yaml: distill: division_epoch: found 99, expected less"),
     ("distill.crops.short_side", [64, 64], "distill.crops: short_side: found [64, 64], expected"),
     ("teacher.sha256", "abc", "params.yaml: teacher.sha256: found 'abc', expected 64 hexadecimal"),
@@ -63,6 +62,16 @@ def test_bad_value_is_named(field: str, value: Any, message: str) -> None:
         validate(raw, Params, where="params.yaml")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_discriminator_steps_at_most_as_often_as_the_generator() -> None:
+    raw = committed()
+    raw["gan"]["ratio"] = raw["distill"]["batch_size"] - 1
+    raw["loss"]["gamma"] = 0.0
+    validate(raw, Params, where="params.yaml")  # without the GAN its ratio does not matter
+    raw["loss"]["gamma"] = 0.1
+    with pytest.raises(UserError, match=r"gan\.ratio: found 7, expected at least the batch size"):
+        validate(raw, Params, where="params.yaml")
 
 
 def test_missing_parameter_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any
 
 import pytest
@@ -112,6 +113,7 @@ def random_lpips() -> nn.Module:
     from lpips import LPIPS
 
     torch.manual_seed(0)
+    warnings.simplefilter("ignore", UserWarning)  # of arguments that torchvision has renamed
     return LPIPS(pretrained=False, pnet_rand=True, verbose=False).requires_grad_(False)
 
 
