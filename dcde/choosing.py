@@ -43,7 +43,7 @@ def depths_for_budget(
     """
     depths = list(teacher.decoder.depths)
     full = _decoder_macs(teacher, depths)
-    saved = _macs_of_one_block(teacher)
+    saved = _macs_of_one_block(teacher, full)
     droppable = [b for b in blocks if saved[b.stage]]
     order = sorted(droppable, key=lambda b: (score(b) / saved[b.stage], b.stage, b.block))
     macs = full
@@ -99,10 +99,9 @@ def _decoder_macs(teacher: DCAEConfig, depths: Sequence[int]) -> int:
     return static_costs(config, max(COUNTED_AT, config.downsampling))["decoder_macs"]
 
 
-def _macs_of_one_block(teacher: DCAEConfig) -> list[int]:
+def _macs_of_one_block(teacher: DCAEConfig, full: int) -> list[int]:
     """For each stage, what one of its blocks costs; 0 where it has none or one."""
     depths = teacher.decoder.depths
-    full = _decoder_macs(teacher, depths)
     costs = []
     for stage, depth in enumerate(depths):
         fewer = [*depths[:stage], max(1, depth - 1) if depth else 0, *depths[stage + 1 :]]

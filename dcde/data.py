@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from tqdm import tqdm
 
 from dcde.config import CropParams
 from dcde.errors import UserError
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -181,6 +184,11 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {"pixels": load_crop(self.crops[index])}
+
+
+def spread(items: Sequence[T], count: int) -> Sequence[T]:
+    """`count` of the items at even intervals, or all where there are fewer."""
+    return items[:: max(1, len(items) // count)][:count]
 
 
 def load_images(photos: Sequence[Photo], size: int) -> Tensor:

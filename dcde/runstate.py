@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,10 @@ from typing import Any
 
 import torch
 
+from dcde.checkpoint import save_model
 from dcde.errors import UserError
 from dcde.files import sha256_of, whole_file
+from dcde.model import DCAE
 
 
 def atomic_torch_save(value: Any, path: Path) -> None:
@@ -57,6 +60,17 @@ def run_key(settings: Any, files: Iterable[Path]) -> str:
     for path in files:
         digest.update(sha256_of(path).encode())
     return digest.hexdigest()[:16]
+
+
+def finish_run(model: DCAE, out: Path, state_dir: Path, curves: Path) -> None:
+    """Keep a finished run's model and loss curves, then drop its state.
+
+    Raises:
+        UserError: if the model can't be written; the state is kept.
+    """
+    save_model(model, out)
+    shutil.copytree(state_dir / "live", curves)
+    shutil.rmtree(state_dir)
 
 
 def work_dir() -> Path:

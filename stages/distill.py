@@ -5,36 +5,33 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from dcde.checkpoint import WEIGHTS, load_model, save_model
+from dcde.checkpoint import WEIGHTS, load_model
 from dcde.config import Params, load_params
-from dcde.data import Manifest
+from dcde.data import Manifest, spread
 from dcde.distill import distill
 from dcde.errors import one_line_errors
 from dcde.files import sha256_of
 from dcde.perceptual import LPIPS_ALEX
 from dcde.reports import reconstruction_grid
-from dcde.runstate import run_key, work_dir
+from dcde.runstate import finish_run, run_key, work_dir
 
 TEACHER, PRUNED, OUT = Path("models/teacher"), Path("models/pruned"), Path("models/student")
 MANIFEST = Path("data/photos/manifest.json")
 LPIPS = Path("models/networks") / LPIPS_ALEX
 CURVES, SAMPLES = Path("plots/distill"), Path("plots/distill_samples")
+SECTIONS = ("seed", "distill", "loss", "gan", "optimizer", "optimizer_d")
 SHOWN = 4  # evaluation crops in each epoch's picture
 
 
 def main() -> None:
     params = load_params(Path("params.yaml"), Params)
-    sections = ("seed", "distill", "loss", "gan", "optimizer", "optimizer_d")
+    settings = params.model_dump(mode="json", include=set(SECTIONS))
     inputs = [TEACHER / WEIGHTS, PRUNED / WEIGHTS, MANIFEST, LPIPS]
     code = sorted(Path("dcde").rglob("*.py"))
-    state_dir = (
-        work_dir()
-        / "distill"
-        / run_key(params.model_dump(mode="json", include=set(sections)), inputs + code)
-    )
+    state_dir = work_dir() / "distill" / run_key(settings, inputs + code)
     manifest = Manifest.load(MANIFEST)
     teacher, student = load_model(TEACHER), load_model(PRUNED)
-    shown = manifest.eval[:: max(1, len(manifest.eval) // SHOWN)][:SHOWN]
+    shown = spread(manifest.eval, SHOWN)
 
     distill(
         student,
@@ -56,12 +53,10 @@ def main() -> None:
         ).save(state_dir / f"epoch_{epoch + 1:03d}.jpg"),
     )
     if PartialState().is_main_process:
-        save_model(student, OUT)
-        shutil.copytree(state_dir / "live", CURVES)
         SAMPLES.mkdir(parents=True)
         for picture in state_dir.glob("epoch_*.jpg"):
             shutil.copy(picture, SAMPLES)
-        shutil.rmtree(state_dir)
+        finish_run(student, OUT, state_dir, CURVES)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dcde.checkpoint import load_model
 from dcde.config import Params, load_params
-from dcde.data import Manifest
+from dcde.data import Manifest, spread
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
 from dcde.lite0 import LITE0
@@ -33,7 +33,7 @@ def main() -> None:
         batch_size=params.batch_size,
         device=device,
     )
-    shown = crops[:: max(1, len(crops) // params.grid_images)][: params.grid_images]
+    shown = spread(crops, params.grid_images)
     GRID.parent.mkdir(parents=True, exist_ok=True)
     reconstruction_grid(models, shown).save(GRID, quality=92)
     write_metrics({**scores, "gap": gap_to_teacher(scores), "images": len(crops)}, METRICS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dcde.checkpoint import load_model, save_model
 from dcde.config import TeacherTrainParams, load_params
-from dcde.data import check_images, eval_crops, list_images, load_images
+from dcde.data import check_images, eval_crops, list_images, load_images, spread
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
 from dcde.influence import block_influence
@@ -42,11 +42,11 @@ def main() -> None:
         batch_size=8,
         device=device,
     )
-    probed = photos[:: max(1, len(photos) // PROBED)][:PROBED]
+    probed = spread(photos, PROBED)
     images = load_images(probed, params.data.eval_size).to(device)
     blocks = block_influence(model, images, lpips_metric, batch_size=8)
     GRID.parent.mkdir(parents=True, exist_ok=True)
-    shown = crops[:: max(1, len(crops) // SHOWN)][:SHOWN]
+    shown = spread(crops, SHOWN)
     reconstruction_grid({"teacher": model}, shown).save(GRID, quality=92)
     write_metrics(
         {

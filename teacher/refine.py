@@ -1,16 +1,15 @@
 """Phase 2: the decoder alone against PatchGAN, from cached latents."""
 
-import shutil
 from pathlib import Path
 
-from dcde.checkpoint import WEIGHTS, load_model, save_model
+from dcde.checkpoint import WEIGHTS, load_model
 from dcde.config import TeacherTrainParams, load_params
 from dcde.data import check_images, list_images
 from dcde.distill import distill
 from dcde.errors import one_line_errors
 from dcde.files import sha256_of
 from dcde.perceptual import LPIPS_ALEX
-from dcde.runstate import run_key, work_dir
+from dcde.runstate import finish_run, run_key, work_dir
 
 LPIPS = Path("models/networks") / LPIPS_ALEX
 TRAINED, OUT = Path("teacher/models/trained"), Path("teacher/models/refined")
@@ -41,9 +40,7 @@ def main() -> None:
         cache_dir=work_dir() / "latents",
         on_epoch=lambda epoch, model: None,
     )
-    save_model(model, OUT)
-    shutil.copytree(state_dir / "live", CURVES)
-    shutil.rmtree(state_dir)
+    finish_run(model, OUT, state_dir, CURVES)
 
 
 if __name__ == "__main__":

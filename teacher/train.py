@@ -1,20 +1,18 @@
 """Phase 1: encoder and decoder together, on fresh random crops in every epoch."""
 
-import shutil
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
 from dcde.autoencode import AutoencodeTask, quiet_branches
-from dcde.checkpoint import save_model
 from dcde.config import TeacherTrainParams, load_params
 from dcde.data import CropDataset, check_images, list_images, plan_epoch, random_crop
 from dcde.errors import one_line_errors
 from dcde.losses import build_terms, check_weights
 from dcde.model import DCAE, zoo_config
 from dcde.perceptual import LPIPS_ALEX
-from dcde.runstate import run_key, work_dir
+from dcde.runstate import finish_run, run_key, work_dir
 from dcde.trainer import Batch, Trainer, make_accelerator
 
 LPIPS = Path("models/networks") / LPIPS_ALEX
@@ -59,9 +57,7 @@ def main() -> None:
         seed=params.seed,
         on_epoch=lambda epoch, module: None,
     ).run()
-    save_model(model, OUT)
-    shutil.copytree(state_dir / "live", CURVES)
-    shutil.rmtree(state_dir)
+    finish_run(model, OUT, state_dir, CURVES)
 
 
 if __name__ == "__main__":
