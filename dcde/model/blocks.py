@@ -117,10 +117,10 @@ class OpSequential(nn.Module):
 class ResBlock(nn.Module):
     """The branch of an R block: conv1 with bias and activation, conv2 without bias, norm."""
 
-    def __init__(self, channels: int, norm: NormType, act: ActType) -> None:
+    def __init__(self, channels: int, inner: int, norm: NormType, act: ActType) -> None:
         super().__init__()
-        self.conv1 = ConvLayer(channels, channels, act=act)
-        self.conv2 = ConvLayer(channels, channels, bias=False, norm=norm)
+        self.conv1 = ConvLayer(channels, inner, act=act)
+        self.conv2 = ConvLayer(inner, channels, bias=False, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.conv1(x))
@@ -180,9 +180,8 @@ class LiteMLA(nn.Module):
 class GLUMBConv(nn.Module):
     """Gated mobile convolution: 1x1 expand, depthwise 3x3, gate by silu, 1x1 project, norm."""
 
-    def __init__(self, channels: int, norm: NormType, expand_ratio: int = 4) -> None:
+    def __init__(self, channels: int, hidden: int, norm: NormType) -> None:
         super().__init__()
-        hidden = expand_ratio * channels
         self.inverted_conv = ConvLayer(channels, 2 * hidden, 1, act="silu")
         self.depth_conv = ConvLayer(2 * hidden, 2 * hidden, groups=2 * hidden)
         self.point_conv = ConvLayer(hidden, channels, 1, bias=False, norm=norm)
@@ -195,20 +194,22 @@ class GLUMBConv(nn.Module):
 class EfficientViTBlock(nn.Module):
     """An E or S block: attention plus identity, then the gated convolution plus identity."""
 
-    def __init__(self, channels: int, norm: NormType, *, multiscale: bool) -> None:
+    def __init__(self, channels: int, hidden: int, norm: NormType, *, multiscale: bool) -> None:
         super().__init__()
         self.context_module = Residual(LiteMLA(channels, norm, multiscale=multiscale))
-        self.local_module = Residual(GLUMBConv(channels, norm))
+        self.local_module = Residual(GLUMBConv(channels, hidden, norm))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.local_module(self.context_module(x))
 
 
-def build_block(kind: BlockType, channels: int, norm: NormType, act: ActType) -> nn.Module:
+def build_block(
+    kind: BlockType, channels: int, inner: int, norm: NormType, act: ActType
+) -> nn.Module:
     if kind == "R":
-        return Residual(ResBlock(channels, norm, act))
+        return Residual(ResBlock(channels, inner, norm, act))
     # The gated convolution and the attention's projection take RMS norm whatever the stage's norm.
-    return EfficientViTBlock(channels, "trms2d", multiscale=kind == "S")
+    return EfficientViTBlock(channels, inner, "trms2d", multiscale=kind == "S")
 
 
 class ChannelAverage(nn.Module):

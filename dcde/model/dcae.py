@@ -48,7 +48,8 @@ class Encoder(nn.Module):
         for i, (kind, width, depth) in enumerate(
             zip(config.block_types, widths, config.depths, strict=True)
         ):
-            ops = [build_block(kind, width, "trms2d", "silu") for _ in range(depth)]
+            inner = config.inner_width(i)
+            ops = [build_block(kind, width, inner, "trms2d", "silu") for _ in range(depth)]
             if depth > 0 and i + 1 < len(widths):
                 down = build_downsample(config.downsample, width, widths[i + 1])
                 ops.append(Residual(down, ChannelAverage(widths[i + 1], 2)))
@@ -84,7 +85,8 @@ class Decoder(nn.Module):
             if depth > 0 and i + 1 < len(widths):
                 up = build_upsample(config.upsample, widths[i + 1], width)
                 ops.append(Residual(up, ChannelDuplicate(widths[i + 1], width, 2)))
-            ops += [build_block(kind, width, config.norms[i], config.acts[i]) for _ in range(depth)]
+            inner, norm, act = config.inner_width(i), config.norms[i], config.acts[i]
+            ops += [build_block(kind, width, inner, norm, act) for _ in range(depth)]
             stages.append(OpSequential(ops))
         self.stages = nn.ModuleList(stages)
         out_conv = (

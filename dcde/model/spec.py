@@ -12,6 +12,8 @@ ActType = Literal["relu", "silu"]
 
 HEAD_DIM = 32
 """Channels of one attention head in the E and S blocks."""
+GLU_RATIO = 4
+"""Hidden channels of an E or S block's gated convolution, for each channel of the stream."""
 
 
 class StageConfig(BaseModel):
@@ -60,6 +62,10 @@ class StageConfig(BaseModel):
         """Index of the finest stage that exists."""
         return 0 if self.depths[0] > 0 else 1
 
+    def inner_width(self, stage: int) -> int:
+        """Channels inside a block: conv1's outputs (R), the gated convolution's hidden (E, S)."""
+        return self.widths[stage] * (1 if self.block_types[stage] == "R" else GLU_RATIO)
+
 
 class EncoderConfig(StageConfig):
     """The encoder's stages. Its norms are trms2d and its activations silu throughout."""
@@ -74,6 +80,13 @@ class DecoderConfig(StageConfig):
     acts: tuple[ActType, ...]
     upsample: Literal["ConvPixelShuffle", "InterpolateConv"] = "ConvPixelShuffle"
     out_act: ActType = "relu"
+    inner_widths: tuple[int, ...] | None = None
+    """Channels inside the blocks of each stage (see `inner_width`); None: as the widths say."""
+
+    def inner_width(self, stage: int) -> int:
+        if self.inner_widths is None:
+            return super().inner_width(stage)
+        return self.inner_widths[stage]
 
     def first_block(self, stage: int) -> int:
         """Place of a stage's first block in its `op_list`: after its upsampling, if any."""
@@ -81,10 +94,17 @@ class DecoderConfig(StageConfig):
 
     @model_validator(mode="after")
     def _check_norms(self) -> DecoderConfig:
-        for name in ("norms", "acts"):
-            found, n = len(getattr(self, name)), len(self.widths)
-            if found != n:
-                raise ValueError(f"{name}: found {found} entries, expected {n}, one for each stage")
+        n = len(self.widths)
+        lists = {"norms": self.norms, "acts": self.acts, "inner_widths": self.inner_widths}
+        for name, values in lists.items():
+            if values is not None and len(values) != n:
+                raise ValueError(
+                    f"{name}: found {len(values)} entries, expected {n}, one for each stage"
+                )
+        if self.inner_widths is not None and min(self.inner_widths) < 1:
+            raise ValueError(
+                f"inner_widths: found {list(self.inner_widths)}, expected at least 1 in each stage"
+            )
         return self
 
 
@@ -126,5 +146,13 @@ class DCAEConfig(BaseModel):
         Raises:
             pydantic.ValidationError: if the depth list does not fit the stages.
         """
-        decoder = DecoderConfig(**{**self.decoder.model_dump(), "depths": depths})
-        return self.model_copy(update={"decoder": decoder, "name": name})
+        return self.with_decoder(name, depths=depths)
+
+    def with_decoder(self, name: str, **changes: tuple[int, ...] | None) -> DCAEConfig:
+        """The same model with other fields of the decoder.
+
+        Raises:
+            pydantic.ValidationError: if they do not fit each other or the latent.
+        """
+        decoder = DecoderConfig(**{**self.decoder.model_dump(), **changes})
+        return DCAEConfig(**{**dict(self), "decoder": decoder, "name": name})
