@@ -1,8 +1,10 @@
-"""Choosing which blocks to drop by what each was measured to do."""
+"""Choosing which blocks to drop: by their place, or by what each was measured to do."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from dcde.config import PruneParams
 from dcde.errors import UserError
@@ -10,6 +12,7 @@ from dcde.influence import BlockInfluence
 from dcde.model import DCAEConfig
 from dcde.profiling import static_costs
 from dcde.pruning import Keep, Kept, kept_by_place, student_config
+from dcde.widths import narrow_config
 
 Score = Callable[[BlockInfluence], float]
 
@@ -29,48 +32,67 @@ def kept_by_influence(
 
 
 def depths_for_budget(
-    teacher: DCAEConfig, share: float, blocks: Sequence[BlockInfluence], score: Score
+    teacher: DCAEConfig,
+    narrow: DCAEConfig,
+    share: float,
+    blocks: Sequence[BlockInfluence],
+    score: Score,
 ) -> tuple[int, ...]:
     """The depth list after dropping blocks, cheapest influence per MAC first, until it fits.
 
     At least one block stays in every stage that has any.
 
     Args:
+        narrow: the teacher with the student's widths.
         share: largest share of the teacher's decoder MACs, of 1.
-
-    Raises:
-        UserError: if even one block a stage is over the budget, with the smallest share there is.
     """
-    depths = list(teacher.decoder.depths)
-    full = _decoder_macs(teacher, depths)
-    saved = _macs_of_one_block(teacher, full)
+    depths = list(narrow.decoder.depths)
+    macs, full = _decoder_macs(narrow), _decoder_macs(teacher)
+    saved = _macs_of_one_block(narrow)
     droppable = [b for b in blocks if saved[b.stage]]
     order = sorted(droppable, key=lambda b: (score(b) / saved[b.stage], b.stage, b.block))
-    macs = full
     for block in order:
-        if macs <= share * full:
+        if macs / full <= share:
             break
         if depths[block.stage] > 1:
             depths[block.stage] -= 1
             macs -= saved[block.stage]
-    if macs > share * full:
-        raise UserError(
-            f"prune.budget.decoder_macs: found {share}, expected at least {macs / full:.4f}, "
-            f"the share with one block in each stage"
-        )
     return tuple(depths)
+
+
+def check_prune(teacher: DCAEConfig, prune: PruneParams) -> None:
+    """Refuse what this teacher can't be pruned to, before anything is measured.
+
+    Raises:
+        UserError: for depths and widths that it can't fill; for a budget that can't be met, with
+            the smallest share there is; for batch norms to recalibrate where it has none.
+    """
+    narrow = narrow_config(teacher, prune.width_list, prune.inner_ratio)
+    if prune.depth_list is not None:
+        student_config(teacher, prune.depth_list)
+    if prune.budget is not None:
+        depths = tuple(min(1, depth) for depth in teacher.decoder.depths)
+        least = decoder_macs_share(teacher, narrow.with_decoder_depths(depths, narrow.name))
+        if prune.budget.decoder_macs < least:
+            raise UserError(
+                f"prune.budget.decoder_macs: found {prune.budget.decoder_macs}, expected at least "
+                f"{math.ceil(1e4 * least) / 1e4}, the share with one block in each stage"
+            )
+    decoder = teacher.decoder
+    stages = range(decoder.first_stage, len(decoder.widths))
+    if prune.recalibrate and not any(
+        (decoder.block_types[i], decoder.norms[i]) == ("R", "bn2d") for i in stages
+    ):
+        raise UserError("prune.recalibrate: found true, but the decoder has no batch norm")
 
 
 def choose_blocks(
     teacher: DCAEConfig, prune: PruneParams, blocks: Sequence[BlockInfluence]
 ) -> Kept:
-    """The blocks that the student keeps, as the parameters say.
+    """The blocks that the student keeps, as parameters say that passed `check_prune`.
 
     Args:
         blocks: the measured influence of every block, where the parameters ask for it.
-
-    Raises:
-        UserError: for a depth list that the teacher can't fill, or a budget that can't be met.
     """
 
     def score(block: BlockInfluence) -> float:
@@ -78,9 +100,9 @@ def choose_blocks(
 
     depth_list = prune.depth_list
     if prune.budget is not None:
-        depth_list = depths_for_budget(teacher, prune.budget.decoder_macs, blocks, score)
+        narrow = narrow_config(teacher, prune.width_list, prune.inner_ratio)
+        depth_list = depths_for_budget(teacher, narrow, prune.budget.decoder_macs, blocks, score)
     assert depth_list is not None
-    student_config(teacher, depth_list)  # refuses what does not fit
     if prune.measures:
         return kept_by_influence(depth_list, blocks, score)
     by_method: dict[str, Keep] = {"direct": "first", "gap": "even", "random": "first"}
@@ -89,21 +111,31 @@ def choose_blocks(
     return kept_by_place(teacher.decoder.depths, depth_list, keep)
 
 
-def decoder_macs_share(teacher: DCAEConfig, depths: Sequence[int]) -> float:
+def summary(teacher: DCAEConfig, student: DCAEConfig, kept: Kept) -> dict[str, Any]:
+    """What was chosen, for people to read."""
+    decoder = student.decoder
+    inner = [decoder.inner_width(i) for i in range(len(decoder.widths))]
+    lists = {"depth_list": decoder.depths, "width_list": decoder.widths, "inner_widths": inner}
+    return {name: ",".join(map(str, values)) for name, values in lists.items()} | {
+        "kept": {f"stage{i}": ",".join(map(str, places)) for i, places in enumerate(kept)},
+        "decoder_macs_share": decoder_macs_share(teacher, student),
+    }
+
+
+def decoder_macs_share(teacher: DCAEConfig, student: DCAEConfig) -> float:
     """The student's decoder MACs over the teacher's."""
-    return _decoder_macs(teacher, depths) / _decoder_macs(teacher, teacher.decoder.depths)
+    return _decoder_macs(student) / _decoder_macs(teacher)
 
 
-def _decoder_macs(teacher: DCAEConfig, depths: Sequence[int]) -> int:
-    config = teacher.with_decoder_depths(tuple(depths), teacher.name)
+def _decoder_macs(config: DCAEConfig) -> int:
     return static_costs(config, max(COUNTED_AT, config.downsampling))["decoder_macs"]
 
 
-def _macs_of_one_block(teacher: DCAEConfig, full: int) -> list[int]:
+def _macs_of_one_block(config: DCAEConfig) -> list[int]:
     """For each stage, what one of its blocks costs; 0 where it has none or one."""
-    depths = teacher.decoder.depths
+    full, depths = _decoder_macs(config), config.decoder.depths
     costs = []
     for stage, depth in enumerate(depths):
-        fewer = [*depths[:stage], max(1, depth - 1) if depth else 0, *depths[stage + 1 :]]
-        costs.append(full - _decoder_macs(teacher, fewer))
+        fewer = (*depths[:stage], max(1, depth - 1) if depth else 0, *depths[stage + 1 :])
+        costs.append(full - _decoder_macs(config.with_decoder_depths(fewer, config.name)))
     return costs

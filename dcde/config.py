@@ -87,8 +87,17 @@ class PruneParams(Section):
     """direct: the first blocks; gap: at even intervals; random: fresh weights."""
     influence: Literal["stream", "output"]
     """What a block's influence is: change of the residual stream, or of the image without it."""
-    calibration_images: Annotated[int, Field(ge=0)]
-    """Training photos on which influence is measured."""
+    width_list: tuple[PositiveInt, ...] | None
+    """Channels of the student in each stage of the decoder; null: as the teacher's."""
+    inner_ratio: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None
+    """Share of the channels inside the blocks that is kept in each stage; null: as many as the
+    stage's width falls."""
+    channels: Literal["direct", "gap", "random", "magnitude", "activation"] | None
+    """Which channels are kept; null: direct."""
+    recalibrate: bool
+    """Whether batch-norm statistics are estimated anew after pruning."""
+    calibration_images: PositiveInt
+    """Training photos on which influence, activations and batch-norm statistics are measured."""
 
     @model_validator(mode="after")
     def _check(self) -> PruneParams:
@@ -104,9 +113,9 @@ class PruneParams(Section):
             raise ValueError(
                 "method: found 'random', which keeps no block, but keep or budget chooses some"
             )
-        if self.measures and self.calibration_images == 0:
+        if self.channels and not self.narrows:
             raise ValueError(
-                "calibration_images: found 0, expected at least 1 to measure influence on"
+                f"channels: found {self.channels!r}, but width_list and inner_ratio are both null"
             )
         return self
 
@@ -114,6 +123,11 @@ class PruneParams(Section):
     def measures(self) -> bool:
         """Whether blocks are chosen by measured influence."""
         return self.keep == "influence" or self.budget is not None
+
+    @property
+    def narrows(self) -> bool:
+        """Whether channels are cut."""
+        return self.width_list is not None or self.inner_ratio is not None
 
 
 class OptimizerParams(Section):

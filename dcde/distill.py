@@ -127,6 +127,14 @@ def distill(
         UserError: for parameters that do not fit the data or the model, before any long work.
     """
     check_weights(loss, ("feature", "image", "lpips", "gamma"))
+    ours, theirs = (
+        m.config.decoder.widths[m.config.decoder.first_stage] for m in (student, teacher)
+    )
+    if loss.get("feature") and params.tap != 0 and ours != theirs:
+        raise UserError(
+            f"distill.tap: found {params.tap}, where the student is {ours} channels wide and the "
+            f"teacher {theirs}, expected 0 (the image), or loss.feature: 0"
+        )
     samples = params.samples_per_epoch or len(photos)
     accelerator = make_accelerator(params.precision)
     device = accelerator.device

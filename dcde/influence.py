@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dcde.calibration import mean_psnr_db
 from dcde.model import DCAE
 from dcde.model.blocks import OpSequential
 
@@ -25,6 +26,10 @@ class BlockInfluence:
     psnr_loss_db: float
     """How much PSNR against the originals falls without the block."""
 
+    @property
+    def name(self) -> str:
+        return f"stage{self.stage}.{self.block}"
+
 
 @torch.inference_mode()
 def block_influence(
@@ -34,7 +39,7 @@ def block_influence(
     batches = images.split(batch_size)
     latents = [model.encode(batch) for batch in batches]
     whole = [model.decode(latent) for latent in latents]
-    psnr = _mean_psnr_db(whole, batches)
+    psnr = mean_psnr_db(whole, batches)
     found = []
     for i in reversed(range(len(model.decoder.stages))):
         stage = model.decoder.stages[i]
@@ -55,7 +60,7 @@ def block_influence(
                     block=j - first,
                     stream_change=sum(probe.changes) / len(probe.changes),
                     output_change=torch.cat(change).mean().item(),
-                    psnr_loss_db=psnr - _mean_psnr_db(without, batches),
+                    psnr_loss_db=psnr - mean_psnr_db(without, batches),
                 )
             )
     return found
@@ -73,12 +78,3 @@ class _Bypass(nn.Module):
         change = (self.block(x) - x).norm(dim=1) / x.norm(dim=1).clamp(min=1e-12)
         self.changes.append(change.mean().item())
         return x
-
-
-def _mean_psnr_db(images: list[Tensor], originals: tuple[Tensor, ...]) -> float:
-    """Mean PSNR in dB, images clamped to [-1, 1] but not rounded."""
-    errors = [
-        (image.clamp(-1, 1) - original).square().mean(dim=(1, 2, 3))
-        for image, original in zip(images, originals, strict=True)
-    ]
-    return (10 * torch.log10(4 / torch.cat(errors))).mean().item()

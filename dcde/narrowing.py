@@ -1,7 +1,7 @@
 """Width pruning: a student whose decoder has fewer channels, in its stream or inside its blocks.
 
-The student computes what the teacher would with the channels that are cut set to zero. Two things
-see to that, beside the cutting of tensors:
+The student starts by computing what the teacher would with the channels that are cut set to zero.
+Two things see to that, beside the cutting of tensors:
 
 - The shortcuts up have no parameters: which coarse channel they add to which fine one goes by
   their places, and these move when channels are cut. The convolution beside a shortcut takes off
@@ -10,7 +10,7 @@ see to that, beside the cutting of tensors:
   four is right.
 - An RMS norm divides by a mean over channels, and fewer channels have another mean: its weight is
   scaled by the root of the ratio of the two, measured on calibration images. Where the channels
-  cut are zero, that is sqrt(all / kept).
+  cut are zero, that is sqrt(all / kept), and all is exact but for the norm's eps.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from dcde.model.dcae import build_on_meta
 def prune_width(
     model: DCAE,
     config: DCAEConfig,
-    choice: Choice,
+    choice: Choice | None,
     *,
-    images: Tensor | None,
+    images: Tensor,
     batch_size: int,
     seed: int,
 ) -> DCAE:
@@ -51,22 +51,22 @@ def prune_width(
 
     Args:
         config: the student's, see `dcde.widths.narrow_config`.
-        images: calibration images, (B, 3, H, W) in [-1, 1] on the model's device. Needed for
-            `activation`, and wherever the stream is cut.
+        choice: of channels; None is `direct`.
+        images: to calibrate with, (B, 3, H, W) in [-1, 1], on the model's device.
         seed: of `random`.
     """
     full, narrow = model.config.decoder, config.decoder
-    state = model.decoder.state_dict()
-    energy = {} if images is None else input_energy(model, images, batch_size=batch_size)
+    energy = input_energy(model, images, batch_size=batch_size)
+    state = model.cpu().decoder.state_dict()
     if choice == "magnitude":
         scores = magnitude(full, state)
     elif choice == "activation":
         scores = activation(full, state, energy)
     else:
-        scores = places(full, narrow, choice, torch.Generator().manual_seed(seed))
+        scores = places(full, narrow, choice or "direct", torch.Generator().manual_seed(seed))
     measured = choice in ("magnitude", "activation")
     kept = choose_channels(full, narrow, scores, linked=measured)
-    return cut_channels(model, config, kept, energy)
+    return cut_channels(model, config, kept, energy).to(images.device)
 
 
 @torch.no_grad()
@@ -82,13 +82,12 @@ def cut_channels(
     student = build_on_meta(config)
     cut: dict[str, Tensor] = {}
     for name, tensor in model.decoder.state_dict().items():
-        tensor = tensor.cpu()
         for dim, axis in enumerate(axes(full, name)[: tensor.ndim]):
             if axis is not None:
                 tensor = tensor.index_select(dim, axis.positions(kept))
         cut[name] = tensor.clone()
     student.encoder.load_state_dict(
-        {name: tensor.cpu().clone() for name, tensor in model.encoder.state_dict().items()},
+        {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()},
         assign=True,
     )
     student.decoder.load_state_dict(cut, assign=True)

@@ -14,6 +14,7 @@ from dcde.errors import UserError
 from dcde.model import DCAEConfig, zoo_config, zoo_names
 from dcde.profiling import static_costs
 from dcde.pruning import student_config
+from dcde.widths import narrow_config
 
 SHARED = "extends"
 """Key that names another preset whose settings come first."""
@@ -84,10 +85,14 @@ def preset_row(folder: Path, name: str) -> PresetRow:
     """Count the student of a preset, whose teacher must be in the zoo by name."""
     settings = read_preset(folder, name)
     teacher = _zoo_teacher(settings["teacher"]["source"])
-    depth_list = tuple(settings["prune"]["depth_list"])
+    prune = settings["prune"]
+    depth_list = tuple(prune["depth_list"])
     resolution = settings["data"]["eval_size"]
     full = static_costs(teacher, resolution)
-    costs = static_costs(student_config(teacher, depth_list), resolution)
+    student = narrow_config(
+        student_config(teacher, depth_list), prune["width_list"], prune["inner_ratio"]
+    )
+    costs = static_costs(student, resolution)
     return PresetRow(
         name=name,
         depth_list=depth_list,

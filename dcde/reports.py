@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,14 @@ def _clean(value: Any, name: str) -> Any:
             raise ValueError(f"{name}: found {value}, expected a finite number")
         return float(f"{value:.{DIGITS}g}")
     return value
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write these columns as CSV, which DVC plots; without rows the header alone."""
+    with whole_file(path) as partial, partial.open("w", newline="") as file:
+        table = csv.DictWriter(file, columns, extrasaction="ignore")
+        table.writeheader()
+        table.writerows(_clean(row, "") for row in rows)
 
 
 def picture_grid(rows: Sequence[Mapping[str, Tensor]], captions: Sequence[str]) -> Image.Image:

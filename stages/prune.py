@@ -1,50 +1,55 @@
-"""Make the student: the teacher with fewer blocks in its decoder."""
+"""Make the student: the teacher with fewer blocks in its decoder, or narrower ones."""
 
 from dataclasses import asdict
 from pathlib import Path
 
+from dcde.calibration import recalibrate
 from dcde.checkpoint import load_model, save_model
-from dcde.choosing import choose_blocks, decoder_macs_share
+from dcde.choosing import check_prune, choose_blocks, summary
 from dcde.config import Params, load_params
 from dcde.data import Manifest, load_images
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
-from dcde.influence import BlockInfluence, block_influence
+from dcde.influence import block_influence
+from dcde.narrowing import prune_width
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.pruning import prune_depth
-from dcde.reports import write_metrics
+from dcde.reports import write_metrics, write_table
+from dcde.widths import narrow_config
 
 TEACHER, OUT = Path("models/teacher"), Path("models/pruned")
 MANIFEST, LPIPS = Path("data/photos/manifest.json"), Path("models/networks") / LPIPS_ALEX
-METRICS = Path("metrics/prune.json")
+METRICS, PLOT = Path("metrics/prune.json"), Path("plots/prune/influence.csv")
+BATCH = 8  # calibration images at a time
 
 
 def main() -> None:
     params = load_params(Path("params.yaml"), Params)
-    prune = params.prune
+    prune, device = params.prune, best_device()
     teacher = load_model(TEACHER)
-    blocks: list[BlockInfluence] = []
+    check_prune(teacher.config, prune)
+    photos = Manifest.load(MANIFEST).train[: prune.calibration_images]
+    images = load_images(photos, params.data.eval_size).to(device)
+    blocks = []
     if prune.measures:
-        device = best_device()
-        photos = Manifest.load(MANIFEST).train[: prune.calibration_images]
-        images = load_images(photos, params.data.eval_size).to(device)
-        metric = load_lpips(LPIPS).to(device)
-        blocks = block_influence(teacher.to(device), images, metric, batch_size=8)
-        teacher.cpu()
+        lpips = load_lpips(LPIPS).to(device)
+        blocks = block_influence(teacher.to(device), images, lpips, batch_size=BATCH)
     kept = choose_blocks(teacher.config, prune, blocks)
-    student = prune_depth(
-        teacher, kept, fresh_seed=params.seed if prune.method == "random" else None
-    )
-    save_model(student, OUT)
-    depths = student.config.decoder.depths
-    summary = {
-        "depth_list": ",".join(map(str, depths)),
-        "kept": {f"stage{i}": ",".join(map(str, places)) for i, places in enumerate(kept)},
-        "decoder_macs_share": decoder_macs_share(teacher.config, depths),
-        "blocks": {f"stage{b.stage}.{b.block}": asdict(b) for b in blocks},
-    }
-    write_metrics(summary, METRICS)
-    print(f"{student.config.name}: kept {summary['kept']}")
+    fresh = params.seed if prune.method == "random" else None
+    student = prune_depth(teacher.cpu(), kept, fresh_seed=fresh).to(device)
+    if prune.narrows:
+        config = narrow_config(student.config, prune.width_list, prune.inner_ratio)
+        student = prune_width(
+            student, config, prune.channels, images=images, batch_size=BATCH, seed=params.seed
+        )
+    gain = recalibrate(student, images, batch_size=BATCH) if prune.recalibrate else {}
+    save_model(student.cpu(), OUT)
+    rows = [asdict(b) | {"block": b.name} for b in blocks]
+    write_table(["block", "output_change", "stream_change", "psnr_loss_db"], rows, PLOT)
+    chosen = summary(teacher.config, student.config, kept)
+    measured = {"recalibration": gain, "blocks": {b.name: asdict(b) for b in blocks}}
+    write_metrics(chosen | measured, METRICS)
+    print(f"{student.config.name}: kept {chosen['kept']} {gain or ''}")
 
 
 if __name__ == "__main__":

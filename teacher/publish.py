@@ -53,7 +53,7 @@ def main() -> None:
             **scores["teacher"],
             "images": len(crops),
             "latent_std": model.encode(images).std().item(),
-            "blocks": {f"stage{b.stage}.{b.block}": asdict(b) for b in blocks},
+            "blocks": {b.name: asdict(b) for b in blocks},
         },
         METRICS,
     )

@@ -62,10 +62,11 @@ def run_distill(
     loss: dict[str, float] | None = None,
     gan_ratio: int = 10,
     cache_dir: Path | None = None,
+    pair: tuple[DCAE, DCAE] | None = None,
     **changes: Any,
 ) -> tuple[DCAE, DCAE]:
     """Distil the small student; return teacher and student."""
-    teacher, student = models()
+    teacher, student = pair or models()
     distill(
         student,
         teacher,

@@ -12,17 +12,21 @@ from conftest import tiny_config
 from torch import nn
 
 from dcde.choosing import (
+    check_prune,
     choose_blocks,
     decoder_macs_share,
     depths_for_budget,
     kept_by_influence,
+    summary,
 )
 from dcde.config import PruneParams, validate
 from dcde.errors import UserError
 from dcde.influence import BlockInfluence, block_influence
-from dcde.model import DCAE, zoo_config
+from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.perceptual import import_torchvision
+from dcde.profiling import static_costs
 from dcde.pruning import evenly, kept_by_place, prune_depth
+from dcde.widths import narrow_config
 
 ALL = ((), (0, 1, 2), (0, 1), (0, 1))
 
@@ -34,6 +38,10 @@ def params(**changes: Any) -> PruneParams:
         "keep": None,
         "method": "direct",
         "influence": "output",
+        "width_list": None,
+        "inner_ratio": None,
+        "channels": None,
+        "recalibrate": False,
         "calibration_images": 4,
     }
     return validate(values | changes, PruneParams, where="prune")
@@ -133,7 +141,7 @@ def test_a_planted_useless_block_is_dropped_first(tiny_model: DCAE, influence: s
     assert all(b.stream_change > 0 and b.output_change > 0 for b in blocks if b is not planted)
     chosen = params(keep="influence", influence=influence, depth_list=[0, 2, 2, 2])
     assert choose_blocks(tiny_model.config, chosen, blocks) == ((), (0, 2), (0, 1), (0, 1))
-    barely = decoder_macs_share(tiny_model.config, (0, 2, 2, 2))
+    barely = decoder_macs_share(*shallower(tiny_model.config, (0, 2, 2, 2)))
     budget = params(depth_list=None, budget={"decoder_macs": barely}, influence=influence)
     assert choose_blocks(tiny_model.config, budget, blocks) == ((), (0, 2), (0, 1), (0, 1))
 
@@ -148,22 +156,54 @@ def test_influence_keeps_the_strongest_in_their_order() -> None:
     assert kept == ((), (1, 2), (0,))
 
 
+def shallower(teacher: DCAEConfig, depths: tuple[int, ...]) -> tuple[DCAEConfig, DCAEConfig]:
+    return teacher, teacher.with_decoder_depths(depths, "student")
+
+
 def test_budget_is_met_and_leaves_a_block_in_every_stage() -> None:
     teacher = zoo_config("dc-ae-f16c16-photos")
     blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
-    for share in (0.9, 0.6, 0.35):
-        depths = depths_for_budget(teacher, share, blocks, lambda b: b.stream_change)
-        assert decoder_macs_share(teacher, depths) <= share
+    for share in (0.9, 0.35):
+        depths = depths_for_budget(teacher, teacher, share, blocks, lambda b: b.stream_change)
+        assert decoder_macs_share(*shallower(teacher, depths)) <= share
         assert min(depths[1:]) >= 1 and depths[0] == 0
-        assert depths == depths_for_budget(teacher, share, blocks, lambda b: b.stream_change)
+    again = depths_for_budget(teacher, teacher, share, blocks, lambda b: b.stream_change)
+    assert depths == again
+
+
+def test_budget_counts_the_student_with_its_channels_cut() -> None:
+    teacher = zoo_config("dc-ae-f16c16-photos")
+    narrow = narrow_config(teacher, (16, 24, 48, 96, 96), None)
+    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
+    share = decoder_macs_share(teacher, narrow)
+    arguments = (teacher, narrow, share, blocks, lambda b: b.stream_change)
+    assert share < 0.6 and depths_for_budget(*arguments) == teacher.decoder.depths
 
 
 def test_budget_that_cannot_be_met_says_the_nearest() -> None:
     teacher = zoo_config("dc-ae-f16c16-photos")
-    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
-    least = decoder_macs_share(teacher, (0, 1, 1, 1, 1))
-    with pytest.raises(UserError, match=f"found 0.05, expected at least {least:.4f}"):
-        depths_for_budget(teacher, 0.05, blocks, lambda b: b.stream_change)
+    least = decoder_macs_share(*shallower(teacher, (0, 1, 1, 1, 1)))
+
+    def check(share: float) -> None:
+        check_prune(teacher, params(depth_list=None, budget={"decoder_macs": share}))
+
+    with pytest.raises(UserError, match=r"found 0\.05, expected at least ([0-9.]+), the") as caught:
+        check(0.05)
+    reachable = float(str(caught.value).split("at least ")[1].split(",")[0])
+    assert reachable == pytest.approx(least, abs=1e-4)
+    check(reachable)
+
+
+def test_what_was_chosen_is_told() -> None:
+    teacher = zoo_config("dc-ae-f16c16-photos")
+    student = narrow_config(teacher, None, [1, 1, 0.5, 1, 1]).with_decoder_depths(
+        (0, 1, 1, 1, 1), ""
+    )
+    told = summary(teacher, student, ((), (3,), (0,), (0,), (1,)))
+    assert told["depth_list"] == "0,1,1,1,1" and told["width_list"] == "16,32,64,128,128"
+    assert told["inner_widths"] == "16,32,32,512,512" and told["kept"]["stage1"] == "3"
+    full = static_costs(teacher, 256)["decoder_macs"]
+    assert told["decoder_macs_share"] == static_costs(student, 256)["decoder_macs"] / full
 
 
 @pytest.mark.parametrize(
@@ -177,7 +217,7 @@ def test_budget_that_cannot_be_met_says_the_nearest() -> None:
 )
 def test_bad_depth_list_is_named(depth_list: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=r"prune\.depth_list: .*" + message):
-        choose_blocks(tiny_config(), params(depth_list=depth_list), [])
+        check_prune(tiny_config(), params(depth_list=depth_list))
 
 
 @pytest.mark.parametrize(
@@ -190,9 +230,36 @@ def test_bad_depth_list_is_named(depth_list: tuple[int, ...], message: str) -> N
             "keep: found 'first' with a budget",
         ),
         ({"keep": "influence", "method": "random"}, "method: found 'random', which keeps no block"),
-        ({"keep": "influence", "calibration_images": 0}, "calibration_images: found 0, expected"),
+        (
+            {"keep": "influence", "calibration_images": 0},
+            "calibration_images: found 0; input should be greater than 0",
+        ),
+        (
+            {"channels": "gap"},
+            "channels: found 'gap', but width_list and inner_ratio are both null",
+        ),
+        (
+            {"inner_ratio": [1, 1.5]},
+            r"inner_ratio\.1: found 1\.5; input should be less than or equal",
+        ),
+        ({"width_list": [4, 0]}, r"width_list\.1: found 0; input should be greater than 0"),
     ],
 )
 def test_contradictory_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         params(**changes)
+
+
+def test_recalibrating_without_batch_norms_is_refused() -> None:
+    changes = {"depth_list": [3, 3, 3, 3, 3, 3], "recalibrate": True}
+    with pytest.raises(
+        UserError, match=r"prune\.recalibrate: found true, but the decoder has no ba"
+    ):
+        check_prune(zoo_config("dc-ae-f32c32-sana-1.0"), params(**changes))
+
+
+def test_impossible_widths_are_refused_before_anything_is_measured() -> None:
+    with pytest.raises(
+        UserError, match=r"prune\.width_list: .* nearest allowed is \[4, 8, 16, 32\]"
+    ):
+        check_prune(tiny_config(), params(width_list=[4, 8, 16, 20]))

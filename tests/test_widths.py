@@ -9,11 +9,13 @@ from typing import Any, get_args
 import pytest
 import torch
 from conftest import randomize, tiny_config
+from distill_run import run_distill
 from torch import Tensor
 
 from dcde.calibration import input_energy
 from dcde.channels import Channels, Choice, axes, choose_channels, group_sizes, places
 from dcde.checkpoint import load_model, save_model
+from dcde.data import Photo
 from dcde.errors import UserError
 from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_config
 from dcde.model.blocks import RMSNorm2d
@@ -227,7 +229,9 @@ def test_random_channels_come_from_the_seed() -> None:
     config = narrow_config(model.config, None, [1, 0.5, 0.5, 0.5])
 
     def weight(seed: int) -> Tensor:
-        student = prune_width(model, config, "random", images=None, batch_size=1, seed=seed)
+        student = prune_width(
+            model, config, "random", images=torch.rand(1, 3, 32, 32), batch_size=1, seed=seed
+        )
         return student.decoder.stages[1].op_list[1].main.conv1.conv.weight
 
     assert torch.equal(weight(0), weight(0))
@@ -238,7 +242,9 @@ def test_places_of_direct_and_gap() -> None:
     model = model_of()
     config = narrow_config(model.config, None, [1, 0.125, 1, 1])
     for choice, expected in (("direct", [0, 1, 2, 3]), ("gap", [0, 10, 20, 31])):
-        student = prune_width(model, config, choice, images=None, batch_size=1, seed=0)  # type: ignore[arg-type]
+        student = prune_width(
+            model, config, choice, images=torch.rand(1, 3, 32, 32), batch_size=1, seed=0
+        )  # type: ignore[arg-type]
         ours = student.decoder.stages[1].op_list[1].main.conv1.conv.weight
         theirs = model.decoder.stages[1].op_list[1].main.conv1.conv.weight
         assert torch.equal(ours, theirs[expected])
@@ -259,18 +265,6 @@ def test_norms_make_up_for_the_energy_of_cut_channels(pictures: Tensor) -> None:
         assert axis is not None
         theirs = model.decoder.get_parameter(f"{name}.weight")[axis.positions(kept)]
         assert torch.equal(student.decoder.get_parameter(f"{name}.weight"), theirs)
-
-
-def test_energy_is_the_mean_square_of_what_a_layer_reads(pictures: Tensor) -> None:
-    model = model_of()
-    energy = input_energy(model, pictures, batch_size=1)
-    with torch.no_grad():
-        _, features = model.decode(model.encode(pictures), ("stage1", 3))
-    last = features["stage1"].square().mean(dim=(0, 2, 3))
-    torch.testing.assert_close(energy["project_out.op_list.0"], last)
-    read = features[3].square().mean(dim=(0, 2, 3))
-    torch.testing.assert_close(energy["project_out.op_list.2.conv.conv"], read)
-    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 def test_configurations_without_inner_widths_load(tiny_model: DCAE, tmp_path: Path) -> None:
@@ -352,3 +346,20 @@ def test_nearest_widths_are_the_nearest_of_all_allowed(wanted: list[int]) -> Non
     found = nearest_widths(teacher, wanted)
     assert found in allowed and away(found) == min(map(away, allowed))
     narrow_config(teacher, found, None)
+
+
+@pytest.mark.parametrize("tap", [1, 2, 3])
+def test_features_of_another_width_are_refused_before_training(
+    tap: int, photo_list: tuple[Photo, ...], tmp_path: Path, pictures: Tensor
+) -> None:
+    def run(tap: int, loss: dict[str, float]) -> None:
+        teacher = model_of()
+        config = narrow_config(teacher.config, (16, 16, 32, 32), None)
+        student = prune_width(teacher, config, "gap", images=pictures, batch_size=2, seed=0)
+        run_distill(photo_list, tmp_path / "run", pair=(teacher, student), tap=tap, loss=loss)
+
+    with pytest.raises(UserError, match=rf"distill\.tap: found {tap}, .* 16 channels .* 32"):
+        run(tap, {"feature": 1.0})
+    assert not (tmp_path / "run").exists()
+    run(tap, {"image": 1.0})
+    run(0, {"feature": 1.0})
