@@ -25,7 +25,9 @@ from dcde.errors import one_line_errors
 from dcde.model import DCAE
 from dcde.pruning import prune_depth
 
-OPTIMIZER = OptimizerParams(lr=1e-3, weight_decay=0.01, cosine_t0=2, cosine_t_mult=1, eta_min=1e-6)
+OPTIMIZER = OptimizerParams(
+    lr=1e-3, weight_decay=0.01, cosine_t0=2, cosine_t_mult=1, eta_min=1e-6, warmup_steps=0
+)
 LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
 
 
@@ -34,16 +36,23 @@ def distill_params(**changes: Any) -> DistillParams:
         "epochs": 3,
         "samples_per_epoch": 80,
         "batch_size": 4,
+        "accumulation_steps": 1,
         "precision": "fp32",
         "compile": False,
         "ema": 0.9,
         "grad_clip": 1.0,
+        "max_bad_steps": 0,
         "crops": CropParams(image_size=32, short_side=(32, 64), flip=True),
         "crops_per_image": 4,
         "tap": 3,
         "freeze_project_out": True,
         "dynamic_loss": True,
         "division_epoch": 1,
+        "shallow_epochs": 0,
+        "shallow_stages": None,
+        "checkpoint_activations": False,
+        "validation_photos": 0,
+        "select": "last",
     }
     return DistillParams.model_validate(values | changes)
 
@@ -72,7 +81,7 @@ def run_distill(
         photos,
         params=distill_params(**changes),
         loss=LOSS if loss is None else loss,
-        gan=GanParams(ratio=gan_ratio, loss="bce"),
+        gan=GanParams(ratio=gan_ratio, loss="bce", norm="batch"),
         optimizer=OPTIMIZER,
         optimizer_d=OPTIMIZER,
         runtime=RuntimeParams(workers=0, log_every=1, save_minutes=1e-6),

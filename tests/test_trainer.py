@@ -64,7 +64,7 @@ def test_project_out_is_trained_when_it_is_not_frozen(photo_list: Photos, tmp_pa
 @pytest.mark.parametrize("tap", [0, 1, 2, 3])
 def test_feature_loss_reaches_the_student_and_not_the_teacher(tap: int) -> None:
     teacher, student = models()
-    task = DistillTask(student, teacher, tap)
+    task = DistillTask(student.decoder, teacher.decoder, tap)
     latent = torch.randn(2, 4, 4, 4)
     prediction = task.predict(task.module, {"latent": latent, "image": torch.zeros(2, 3, 32, 32)})
     feature_l1(prediction).backward()
@@ -188,7 +188,7 @@ def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> N
     ("changes", "message"),
     [
         ({"batch_size": 81}, "batch_size: found 81, expected at most the 80 samples of an epoch"),
-        ({"loss": {"imgae": 1.0}}, r"loss\.imgae: unknown term, expected one of feature, image"),
+        ({"loss": {"imgae": 1.0}}, r"loss\.imgae: unknown term, expected one of feature, image, lpips, gamma"),
         ({"loss": {"latent": 1.0}}, r"loss\.latent: unknown term"),
         (
             {"crops": CropParams(image_size=36, short_side=(36, 36), flip=False)},
