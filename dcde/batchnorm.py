@@ -38,16 +38,16 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         mean = _mean_over_processes(x.float().mean(dim=(0, 2, 3)))
         centred = x.float() - mean[:, None, None]
         variance = _mean_over_processes(centred.square().mean(dim=(0, 2, 3)))
-        if self.track_running_stats:
-            self._track(mean, variance, x.numel() // len(mean) * dist.get_world_size())
+        self._track(mean, variance, x.numel() // len(mean) * dist.get_world_size())
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
-        self.num_batches_tracked += 1
+        assert self.momentum is not None
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * count / (count - 1), self.momentum)
 

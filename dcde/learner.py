@@ -125,9 +125,9 @@ class Learner:
                 prediction, losses = self._losses(self.ddp, batch)
                 total = torch.stack([weights[n] * loss for n, loss in losses.items()]).sum()
                 self.accelerator.backward(total / len(batches))
-            sums = sums + torch.stack([total, *losses.values()]).detach() / len(batches)
+            sums = sums + torch.stack([*losses.values(), total]).detach() / len(batches)
         means = self.accelerator.reduce(sums, "mean").tolist()
-        return prediction, dict(zip(("total", *losses), means, strict=True))
+        return prediction, dict(zip((*losses, "total"), means, strict=True))
 
     def _losses(self, module: nn.Module, batch: Batch) -> tuple[Prediction, dict[str, Tensor]]:
         image = to_model_range(batch["pixels"]).contiguous(memory_format=torch.channels_last)
