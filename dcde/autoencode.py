@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dcde.learner import Batch
 from dcde.losses import Prediction
 from dcde.model import DCAE
 from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock, RMSNorm2d
-from dcde.trainer import Batch
 
 
 class _Reconstruct(nn.Module):

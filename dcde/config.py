@@ -140,7 +140,7 @@ class OptimizerParams(Section):
     cosine_t_mult: PositiveInt
     eta_min: Weight
     """Learning rate at the end of a period."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Annotated[int, Field(ge=0)]
     """Steps in which the learning rate rises linearly from 0."""
 
 
@@ -148,6 +148,8 @@ class GanParams(Section):
     ratio: PositiveInt
     """Training samples between two steps of the discriminator."""
     loss: Literal["bce", "lsgan", "hinge"]
+    norm: Literal["batch", "group", "spectral"]
+    """Of the discriminator: batch norm as in pix2pix, group norm, or spectral norm of weights."""
 
 
 class TrainParams(Section):
@@ -157,6 +159,9 @@ class TrainParams(Section):
     samples_per_epoch: PositiveInt | None
     """Training samples drawn at random for each epoch; null: each photo once."""
     batch_size: PositiveInt
+    """Samples of a forward pass, on all processes together."""
+    accumulation_steps: PositiveInt
+    """Batches whose gradients are averaged for one step of the optimizer."""
     precision: Literal["fp32", "bf16", "fp16"]
     """bf16 and fp16 are automatic mixed precision."""
     compile: bool
@@ -165,6 +170,8 @@ class TrainParams(Section):
     """Decay of the moving average of the weights for each step; 0 is off."""
     grad_clip: Weight
     """Largest norm of the generator's gradient; 0 is off."""
+    max_bad_steps: Annotated[int, Field(ge=0)]
+    """Steps of the run that may be skipped because a loss or gradient is not finite."""
 
 
 class DistillParams(TrainParams):
@@ -178,9 +185,26 @@ class DistillParams(TrainParams):
     dynamic_loss: bool
     division_epoch: PositiveInt
     """Epoch at which the dynamic loss turns from features to images."""
+    shallow_epochs: Annotated[int, Field(ge=0)]
+    """Segment training: epochs in which the shallow stages train alone, before all do; 0 is off."""
+    shallow_stages: Annotated[tuple[int, ...], Field(min_length=1)] | None
+    """The decoder's stages that are shallow; null: the half at the highest resolution."""
+    checkpoint_activations: bool
+    """Whether blocks are computed again in the backward pass, not kept: less memory, slower."""
+    validation_photos: Annotated[int, Field(ge=0)]
+    """Training photos held out to measure each epoch on; 0 is off."""
+    select: Literal["best", "last"]
+    """Which epoch's student is the result: that of the lowest validation LPIPS, or the last."""
 
     @model_validator(mode="after")
     def _check(self) -> DistillParams:
+        if self.shallow_epochs >= self.epochs:
+            raise ValueError(
+                f"shallow_epochs: found {self.shallow_epochs}, "
+                f"expected less than epochs ({self.epochs}): then all stages train"
+            )
+        if self.select == "best" and self.validation_photos == 0:
+            raise ValueError("select: found 'best', but validation_photos is 0: nothing to rank by")
         if self.dynamic_loss and self.division_epoch >= self.epochs:
             raise ValueError(
                 f"division_epoch: found {self.division_epoch}, "
@@ -190,7 +214,7 @@ class DistillParams(TrainParams):
 
 
 LossParams = dict[str, Weight]
-"""Weight of each loss term by name (see `dcde.losses.TERMS`), and `gamma` of the GAN."""
+"""Weight of each loss term by name (see `dcde.losses`), and `gamma` of the GAN."""
 
 
 class EvalParams(Section):
@@ -240,7 +264,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Params:
-        check_gan(self.loss, self.gan, self.distill.batch_size)
+        check_gan(self.loss, self.gan, self.distill)
         return self
 
 
@@ -274,15 +298,16 @@ class TeacherTrainParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TeacherTrainParams:
-        check_gan(self.refine_loss, self.gan, self.refine.batch_size)
+        check_gan(self.refine_loss, self.gan, self.refine)
         return self
 
 
-def check_gan(loss: LossParams, gan: GanParams, batch_size: int) -> None:
-    if loss.get("gamma", 0) > 0 and gan.ratio < batch_size:
+def check_gan(loss: LossParams, gan: GanParams, train: TrainParams) -> None:
+    samples = train.batch_size * train.accumulation_steps
+    if loss.get("gamma", 0) > 0 and gan.ratio < samples:
         raise ValueError(
-            f"gan.ratio: found {gan.ratio}, expected at least the batch size ({batch_size}): "
-            "the discriminator takes at most one step for each step of the generator"
+            f"gan.ratio: found {gan.ratio}, expected at least batch_size * accumulation_steps "
+            f"({samples}): the discriminator takes at most one step for each step of the generator"
         )
 
 

@@ -6,35 +6,46 @@ from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 GanLoss = Literal["bce", "lsgan", "hinge"]
+GanNorm = Literal["batch", "group", "spectral"]
+GROUPS = 32
 
 
 class PatchGAN(nn.Sequential):
     """(B, 3, H, W) in [-1, 1] to a map of logits, one for each overlapping 70x70 patch.
 
-    4x4 convolutions: `layers` of stride 2, then two of stride 1; batch norm on all but
-    the first and the last, leaky ReLU 0.2. Weights start normal with deviation 0.02.
+    4x4 convolutions: `layers` of stride 2, then two of stride 1; a norm on all but the first and
+    the last, leaky ReLU 0.2. Weights start normal with deviation 0.02.
+
+    Args:
+        norm: `batch` as in pix2pix; `group`, which does not mix images (GroupNorm, arXiv
+            1803.08494); or `spectral`: no norm of features, but of every convolution's weights, to
+            spectral norm 1 (arXiv 1802.05957).
     """
 
-    def __init__(self, channels: int = 64, layers: int = 3) -> None:
+    def __init__(self, norm: GanNorm = "batch", channels: int = 64, layers: int = 3) -> None:
         ops: list[nn.Module] = [nn.Conv2d(3, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
         width = channels
         for i in range(1, layers + 1):
             before, width = width, channels * min(2**i, 8)
             stride = 2 if i < layers else 1
-            ops += [
-                nn.Conv2d(before, width, 4, stride, 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.LeakyReLU(0.2),
-            ]
+            ops.append(nn.Conv2d(before, width, 4, stride, 1, bias=norm == "spectral"))
+            if norm != "spectral":
+                ops.append(
+                    nn.BatchNorm2d(width) if norm == "batch" else nn.GroupNorm(GROUPS, width)
+                )
+            ops.append(nn.LeakyReLU(0.2))
         ops.append(nn.Conv2d(width, 1, 4, 1, 1))
         super().__init__(*ops)
-        for module in self.modules():
+        for module in self:
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0.0, 0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+                if norm == "spectral":
+                    spectral_norm(module)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
                 nn.init.zeros_(module.bias)

@@ -69,16 +69,19 @@ PURE_TERMS: dict[str, Term] = {
     "latent": latent_power,
     "activation": activation_power,
 }
-TERMS = (*PURE_TERMS, "lpips", "gamma")
-"""All names that `loss` may hold; `gamma` weighs the PatchGAN, which the trainer runs."""
+DISTILL_ONLY = ("feature", "gamma")
+"""Terms that need a teacher; `gamma` weighs the PatchGAN, which the trainer runs."""
+TEACHER_ONLY = ("latent", "activation")
+"""Terms that need a trained encoder."""
 
 
-def check_weights(weights: Mapping[str, float], allowed: tuple[str, ...] = TERMS) -> None:
-    """Refuse a misspelt or inapplicable term.
+def check_weights(weights: Mapping[str, float], *, without: tuple[str, ...]) -> None:
+    """Refuse a misspelt term, and those that do not apply.
 
     Raises:
         UserError: naming it.
     """
+    allowed = [name for name in (*PURE_TERMS, "lpips", "gamma") if name not in without]
     for name in weights:
         if name not in allowed:
             raise UserError(f"loss.{name}: unknown term, expected one of {', '.join(allowed)}")

@@ -69,6 +69,12 @@ def picture_grid(rows: Sequence[Mapping[str, Tensor]], captions: Sequence[str]) 
     return sheet
 
 
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture, and the folder it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
 @torch.inference_mode()
 def reconstruction_grid(models: Mapping[str, DCAE], crops: Sequence[Crop]) -> Image.Image:
     """Each crop beside what each model makes of it; the models share an encoder."""

@@ -1,4 +1,4 @@
-"""The saved state of an unfinished run: one file, replaced atomically, read back exactly."""
+"""An unfinished run: its saved state, its name, how it is stopped and how it ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from dcde.checkpoint import save_model
 from dcde.errors import UserError
-from dcde.files import sha256_of, whole_file
+from dcde.files import sha256_of, whole_file, whole_folder
 from dcde.model import DCAE
 
 
@@ -33,6 +34,68 @@ def atomic_torch_save(value: Any, path: Path) -> None:
         raise UserError(
             f"{path}: can't be written ({error}); the state saved before it is kept"
         ) from None
+
+
+STATE = "state.pt"
+
+
+@dataclass
+class Position:
+    """Where in the run the next step is."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Batches of the epoch that are done."""
+    step: int = 0
+    """Steps of the optimizer, skipped ones included."""
+    samples: int = 0
+    """Samples that the module was trained on."""
+    bad_steps: int = 0
+    """Steps of the run that were skipped."""
+    bad_in_a_row: int = 0
+
+
+class RunState:
+    """What an unfinished run consists of, saved together and read back exactly.
+
+    Args:
+        parts: modules, optimizers and whatever else has a `state_dict`, by name.
+    """
+
+    def __init__(self, folder: Path, parts: Mapping[str, Any], device: torch.device) -> None:
+        self.folder, self.parts, self.device = folder, parts, device
+
+    def save(self, position: Position, name: str = STATE) -> None:
+        """Write all parts to the folder.
+
+        Raises:
+            UserError: if the disk is full, say; the state saved before stays.
+        """
+        state = {part: value.state_dict() for part, value in self.parts.items()}
+        rng = torch.get_rng_state()
+        atomic_torch_save({"position": asdict(position), "rng": rng, **state}, self.folder / name)
+
+    def restore(self, name: str) -> dict[str, Any]:
+        """Set all parts to what they were at that save; return all that was saved."""
+        state: dict[str, Any] = torch.load(
+            self.folder / name, map_location=self.device, weights_only=True
+        )
+        for part, value in self.parts.items():
+            value.load_state_dict(state[part])
+        return state
+
+    def resume(self) -> Position | None:
+        """Go to where the last save was; None if there was none."""
+        if not (self.folder / STATE).is_file():
+            return None
+        state = self.restore(STATE)
+        torch.set_rng_state(state["rng"].cpu())
+        return Position(**state["position"])
+
+    def foreign(self) -> list[Path]:
+        """Unfinished runs beside this one: of other parameters, data or code."""
+        folders = {path.parent for path in self.folder.parent.glob(f"*/{STATE}")}
+        return sorted(folders - {self.folder})
 
 
 @contextmanager
@@ -62,14 +125,21 @@ def run_key(settings: Any, files: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def finish_run(model: DCAE, out: Path, state_dir: Path, curves: Path) -> None:
-    """Keep a finished run's model and loss curves, then drop its state.
+def finish_run(model: DCAE, out: Path, state_dir: Path, keep: Mapping[str, Path]) -> None:
+    """Write a finished run's model, move what else is kept of its state, drop the rest.
+
+    Each output appears whole or not at all, in place of the last run's.
+
+    Args:
+        keep: folder in `state_dir` to where it goes.
 
     Raises:
         UserError: if the model can't be written; the state is kept.
     """
     save_model(model, out)
-    shutil.copytree(state_dir / "live", curves)
+    for name, destination in keep.items():
+        with whole_folder(destination) as partial:
+            shutil.copytree(state_dir / name, partial, dirs_exist_ok=True)
     shutil.rmtree(state_dir)
 
 

@@ -1,6 +1,5 @@
 """Train the student to decode the teacher's latents as the teacher does."""
 
-import shutil
 from pathlib import Path
 
 from accelerate import PartialState
@@ -12,13 +11,12 @@ from dcde.distill import distill
 from dcde.errors import one_line_errors
 from dcde.files import sha256_of
 from dcde.perceptual import LPIPS_ALEX
-from dcde.reports import reconstruction_grid
+from dcde.reports import reconstruction_grid, save_picture
 from dcde.runstate import finish_run, run_key, work_dir
 
 TEACHER, PRUNED, OUT = Path("models/teacher"), Path("models/pruned"), Path("models/student")
-MANIFEST = Path("data/photos/manifest.json")
-LPIPS = Path("models/networks") / LPIPS_ALEX
-CURVES, SAMPLES = Path("plots/distill"), Path("plots/distill_samples")
+MANIFEST, LPIPS = Path("data/photos/manifest.json"), Path("models/networks") / LPIPS_ALEX
+KEPT = {"live": Path("plots/distill"), "samples": Path("plots/distill_samples")}
 SECTIONS = ("seed", "distill", "loss", "gan", "optimizer", "optimizer_d")
 SHOWN = 4  # evaluation crops in each epoch's picture
 
@@ -32,7 +30,6 @@ def main() -> None:
     manifest = Manifest.load(MANIFEST)
     teacher, student = load_model(TEACHER), load_model(PRUNED)
     shown = spread(manifest.eval, SHOWN)
-
     distill(
         student,
         teacher,
@@ -48,15 +45,13 @@ def main() -> None:
         teacher_sha256=sha256_of(TEACHER / WEIGHTS),
         state_dir=state_dir,
         cache_dir=work_dir() / "latents",
-        on_epoch=lambda epoch, model: reconstruction_grid(
-            {"teacher": teacher, "student": model}, shown
-        ).save(state_dir / f"epoch_{epoch + 1:03d}.jpg"),
+        on_epoch=lambda epoch, model: save_picture(
+            reconstruction_grid({"teacher": teacher, "student": model}, shown),
+            state_dir / f"samples/epoch_{epoch + 1:03d}.jpg",
+        ),
     )
     if PartialState().is_main_process:
-        SAMPLES.mkdir(parents=True)
-        for picture in state_dir.glob("epoch_*.jpg"):
-            shutil.copy(picture, SAMPLES)
-        finish_run(student, OUT, state_dir, CURVES)
+        finish_run(student, OUT, state_dir, KEPT)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dcde.runstate import finish_run, run_key, work_dir
 
 LPIPS = Path("models/networks") / LPIPS_ALEX
 TRAINED, OUT = Path("teacher/models/trained"), Path("teacher/models/refined")
-CURVES = Path("teacher/plots/refine")
+KEPT = {"live": Path("teacher/plots/refine")}
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         cache_dir=work_dir() / "latents",
         on_epoch=lambda epoch, model: None,
     )
-    finish_run(model, OUT, state_dir, CURVES)
+    finish_run(model, OUT, state_dir, KEPT)
 
 
 if __name__ == "__main__":

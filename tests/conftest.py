@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import skimage
@@ -25,7 +26,9 @@ SKIMAGE_DATA = Path(skimage.__file__).parent / "data"
 PHOTO_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
-def tiny_config(depths: tuple[int, ...] = (0, 3, 2, 2)) -> DCAEConfig:
+def tiny_config(
+    depths: tuple[int, ...] = (0, 3, 2, 2), norm: Literal["bn2d", "trms2d"] = "bn2d"
+) -> DCAEConfig:
     """An f8c4 model of three stages with the teacher's kinds of blocks, quick to run."""
     widths, types = (4, 8, 16, 32), ("R", "R", "R", "E")
     return DCAEConfig(
@@ -36,7 +39,7 @@ def tiny_config(depths: tuple[int, ...] = (0, 3, 2, 2)) -> DCAEConfig:
             block_types=types,
             widths=widths,
             depths=depths,
-            norms=("bn2d", "bn2d", "bn2d", "trms2d"),
+            norms=(norm, norm, norm, "trms2d"),
             acts=("relu", "relu", "relu", "silu"),
         ),
     )

@@ -1,15 +1,21 @@
-"""A whole small distillation as a process of its own, for tests that kill it.
+"""A whole small distillation, in this process or, for tests that kill it, in one of its own.
 
-python tests/distill_run.py STATE_DIR CACHE_DIR OUT PHOTO_FOLDER
+python tests/distill_run.py STATE_DIR CACHE_DIR OUT PHOTO_FOLDER [ARGUMENTS AS JSON]
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+from accelerate import PartialState
 from conftest import randomize, tiny_config
+from torch import nn
 
 from dcde.checkpoint import save_model
 from dcde.config import (
@@ -25,8 +31,12 @@ from dcde.errors import one_line_errors
 from dcde.model import DCAE
 from dcde.pruning import prune_depth
 
-OPTIMIZER = OptimizerParams(lr=1e-3, weight_decay=0.01, cosine_t0=2, cosine_t_mult=1, eta_min=1e-6)
+OPTIMIZER = OptimizerParams(
+    lr=1e-3, weight_decay=0.01, cosine_t0=2, cosine_t_mult=1, eta_min=1e-6, warmup_steps=0
+)
+GAN = GanParams(ratio=10, loss="bce", norm="batch")
 LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
+CROPS = CropParams(image_size=32, short_side=(32, 64), flip=True)
 
 
 def distill_params(**changes: Any) -> DistillParams:
@@ -34,23 +44,30 @@ def distill_params(**changes: Any) -> DistillParams:
         "epochs": 3,
         "samples_per_epoch": 80,
         "batch_size": 4,
+        "accumulation_steps": 1,
         "precision": "fp32",
         "compile": False,
         "ema": 0.9,
         "grad_clip": 1.0,
-        "crops": CropParams(image_size=32, short_side=(32, 64), flip=True),
+        "max_bad_steps": 0,
+        "crops": CROPS,
         "crops_per_image": 4,
         "tap": 3,
         "freeze_project_out": True,
         "dynamic_loss": True,
         "division_epoch": 1,
+        "shallow_epochs": 0,
+        "shallow_stages": None,
+        "checkpoint_activations": False,
+        "validation_photos": 0,
+        "select": "last",
     }
     return DistillParams.model_validate(values | changes)
 
 
-def models() -> tuple[DCAE, DCAE]:
+def models(norm: Literal["bn2d", "trms2d"] = "bn2d") -> tuple[DCAE, DCAE]:
     """A teacher of random weights and its pruned student."""
-    teacher = DCAE(tiny_config())
+    teacher = DCAE(tiny_config(norm=norm))
     randomize(teacher)
     return teacher, prune_depth(teacher, ((), (0,), (0,), (0,)))
 
@@ -60,36 +77,62 @@ def run_distill(
     folder: Path,
     *,
     loss: dict[str, float] | None = None,
-    gan_ratio: int = 10,
+    gan: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+    norm: Literal["bn2d", "trms2d"] = "bn2d",
     cache_dir: Path | None = None,
+    lpips_weights: str = "none",
+    on_epoch: Callable[[int, DCAE], None] = lambda epoch, model: None,
     pair: tuple[DCAE, DCAE] | None = None,
     **changes: Any,
 ) -> tuple[DCAE, DCAE]:
     """Distil the small student; return teacher and student."""
-    teacher, student = pair or models()
+    teacher, student = pair or models(norm)
     distill(
         student,
         teacher,
         photos,
         params=distill_params(**changes),
         loss=LOSS if loss is None else loss,
-        gan=GanParams(ratio=gan_ratio, loss="bce"),
-        optimizer=OPTIMIZER,
+        gan=GAN.model_copy(update=gan or {}),
+        optimizer=OPTIMIZER.model_copy(update=optimizer or {}),
         optimizer_d=OPTIMIZER,
         runtime=RuntimeParams(workers=0, log_every=1, save_minutes=1e-6),
         seed=0,
-        lpips_weights=Path("none"),
+        lpips_weights=Path(lpips_weights),
         teacher_sha256="random",
         state_dir=folder,
         cache_dir=cache_dir or folder / "latents",
-        on_epoch=lambda epoch, model: None,
+        on_epoch=on_epoch,
     )
     return teacher, student
 
 
+def curve(folder: Path, name: str) -> dict[int, float]:
+    """Step to value of a curve that the run in `folder` has logged."""
+    with (folder / f"live/plots/metrics/{name}.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    values = {int(row["step"]): float(row[name.rpartition("/")[2]]) for row in rows}
+    assert len(values) == len(rows), f"{name}: a step was logged twice"
+    return values
+
+
+def curve_names(folder: Path) -> set[str]:
+    root = folder / "live/plots/metrics"
+    return {str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.tsv")}
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    """Whether all tensors are equal to the last bit."""
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
 if __name__ == "__main__":
-    state_dir, cache_dir, out, photo_folder = map(Path, sys.argv[1:])
+    state_dir, cache_dir, out, photo_folder = map(Path, sys.argv[1:5])
+    arguments = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     with one_line_errors():
         found = tuple(check_images(list_images(photo_folder), "refuse"))
-        _, trained = run_distill(found, state_dir, cache_dir=cache_dir)
-        save_model(trained, out)
+        _, trained = run_distill(found, state_dir, cache_dir=cache_dir, **arguments)
+        if PartialState().is_main_process:
+            save_model(trained, out)

@@ -43,6 +43,12 @@ BAD = [
     ("loss.gamma", float("nan"), "params.yaml: loss.gamma: found nan; input should be"),
     ("loss.image", float("inf"), "params.yaml: loss.image: found inf; input should be a finite"),
     ("distill.division_epoch", 99, "params.yaml: distill: division_epoch: found 99, expected less"),
+    ("distill.shallow_epochs", 4, "params.yaml: distill: shallow_epochs: found 4, expected less"),
+    ("distill.shallow_stages", [], "params.yaml: distill.shallow_stages: found []; "),
+    ("distill.accumulation_steps", 0, "params.yaml: distill.accumulation_steps: found 0; input"),
+    ("distill.max_bad_steps", -1, "params.yaml: distill.max_bad_steps: found -1; input should"),
+    ("distill.select", "first", "params.yaml: distill.select: found 'first'; input should be"),
+    ("gan.norm", "layer", "params.yaml: gan.norm: found 'layer'; input should be 'batch', 'group'"),
     ("distill.crops.short_side", [64, 64], "distill.crops: short_side: found [64, 64], expected"),
     ("teacher.sha256", "abc", "params.yaml: teacher.sha256: found 'abc', expected 64 hexadecimal"),
     ("data.on_bad_image", "ask", "params.yaml: data.on_bad_image: found 'ask'; input should be"),
@@ -70,7 +76,17 @@ def test_discriminator_steps_at_most_as_often_as_the_generator() -> None:
     raw["loss"]["gamma"] = 0.0
     validate(raw, Params, where="params.yaml")  # without the GAN its ratio does not matter
     raw["loss"]["gamma"] = 0.1
-    with pytest.raises(UserError, match=r"gan\.ratio: found 7, expected at least the batch size"):
+    with pytest.raises(UserError, match=r"gan\.ratio: found 7, expected at least .* \(8\)"):
+        validate(raw, Params, where="params.yaml")
+    raw["gan"]["ratio"], raw["distill"]["accumulation_steps"] = 15, 2
+    with pytest.raises(UserError, match=r"gan\.ratio: found 15, expected at least .* \(16\)"):
+        validate(raw, Params, where="params.yaml")
+
+
+def test_the_best_epoch_needs_validation() -> None:
+    raw = committed()
+    raw["distill"] |= {"select": "best", "validation_photos": 0}
+    with pytest.raises(UserError, match="select: found 'best', but validation_photos is 0"):
         validate(raw, Params, where="params.yaml")
 
 

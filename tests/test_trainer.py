@@ -1,22 +1,13 @@
-"""Distillation on a small real model: what moves, what stays, and what survives a kill."""
+"""Distillation on a small real model: what moves and what stays."""
 
 from __future__ import annotations
 
-import csv
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
-from distill_run import models, run_distill
+from distill_run import curve, models, run_distill, same_weights
 
-from dcde.checkpoint import load_model
 from dcde.config import CropParams
 from dcde.data import Photo, load_crop, random_crop, to_model_range
 from dcde.distill import DistillTask
@@ -28,26 +19,10 @@ from dcde.model import DCAE
 Photos = tuple[Photo, ...]
 
 
-def steps_logged(folder: Path, metric: str) -> list[int]:
-    with (folder / f"live/plots/metrics/{metric}.tsv").open() as file:
-        return [int(row["step"]) for row in csv.DictReader(file, delimiter="\t")]
-
-
-def values_logged(folder: Path, metric: str) -> list[float]:
-    with (folder / f"live/plots/metrics/{metric}.tsv").open() as file:
-        name = metric.rpartition("/")[2]
-        return [float(row[name]) for row in csv.DictReader(file, delimiter="\t")]
-
-
 def test_only_the_decoder_before_project_out_is_trained(photo_list: Photos, tmp_path: Path) -> None:
     teacher_before, student_before = models()
     teacher, student = run_distill(photo_list, tmp_path, epochs=2)
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(
-            teacher.state_dict().values(), teacher_before.state_dict().values(), strict=True
-        )
-    )
+    assert same_weights(teacher, teacher_before)
     before = student_before.state_dict()
     for name, tensor in student.named_parameters():
         frozen = name.startswith(("encoder.", "decoder.project_out."))
@@ -64,7 +39,7 @@ def test_project_out_is_trained_when_it_is_not_frozen(photo_list: Photos, tmp_pa
 @pytest.mark.parametrize("tap", [0, 1, 2, 3])
 def test_feature_loss_reaches_the_student_and_not_the_teacher(tap: int) -> None:
     teacher, student = models()
-    task = DistillTask(student, teacher, tap)
+    task = DistillTask(student.decoder, teacher.decoder, tap)
     latent = torch.randn(2, 4, 4, 4)
     prediction = task.predict(task.module, {"latent": latent, "image": torch.zeros(2, 3, 32, 32)})
     feature_l1(prediction).backward()
@@ -76,17 +51,17 @@ def test_feature_loss_reaches_the_student_and_not_the_teacher(tap: int) -> None:
 
 def test_distillation_brings_the_student_to_the_teacher(photo_list: Photos, tmp_path: Path) -> None:
     run_distill(photo_list, tmp_path, loss={"feature": 1.0}, dynamic_loss=False, ema=0, epochs=4)
-    losses = values_logged(tmp_path, "loss/feature")
+    losses = list(curve(tmp_path, "loss/feature").values())
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
 def test_discriminator_steps_once_for_each_ratio_of_samples(
     photo_list: Photos, tmp_path: Path
 ) -> None:
-    run_distill(photo_list, tmp_path, epochs=2, gan_ratio=10, samples_per_epoch=24)
+    run_distill(photo_list, tmp_path, epochs=2, gan={"ratio": 10}, samples_per_epoch=24)
     # After steps of 4 samples: 12, 20, 32, 40 samples are the first past 10, 20, 30, 40.
-    assert steps_logged(tmp_path, "loss/discriminator") == [2, 4, 7, 9]
-    assert steps_logged(tmp_path, "loss/gamma") == list(range(12))
+    assert list(curve(tmp_path, "loss/discriminator")) == [2, 4, 7, 9]
+    assert list(curve(tmp_path, "loss/gamma")) == list(range(12))
 
 
 def test_without_gan_there_is_no_discriminator(photo_list: Photos, tmp_path: Path) -> None:
@@ -97,66 +72,8 @@ def test_without_gan_there_is_no_discriminator(photo_list: Photos, tmp_path: Pat
 
 
 def test_two_runs_are_equal(photo_list: Photos, tmp_path: Path) -> None:
-    students = [run_distill(photo_list, tmp_path / name, epochs=2)[1] for name in ("a", "b")]
-    a, b = (student.state_dict() for student in students)
-    assert all(torch.equal(a[name], b[name]) for name in a)
-
-
-def test_killed_runs_end_as_an_uninterrupted_one(
-    photos: Path, photo_list: Photos, tmp_path: Path
-) -> None:
-    """kill -9 at random moments, several in a row, with GAN and moving average on."""
-    _, expected = run_distill(photo_list, tmp_path / "whole")
-    state_dir, out = tmp_path / "state", tmp_path / "student"
-    command = [sys.executable, "tests/distill_run.py", str(state_dir), str(tmp_path / "latents")]
-    command += [str(out), str(photos)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    rng = random.Random(0)
-    kills = 0
-    for _ in range(3):
-        before = (state_dir / "state.pt").stat().st_mtime_ns if kills else 0
-        with (tmp_path / "log.txt").open("w") as log:
-            child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-        while child.poll() is None:
-            state = state_dir / "state.pt"
-            if state.exists() and state.stat().st_mtime_ns != before:
-                time.sleep(0.2 * rng.random())
-                child.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-            time.sleep(0.005)
-        child.wait()
-    assert kills == 3 and not out.exists()
-    position = torch.load(state_dir / "state.pt", weights_only=True)["position"]
-    assert 0 < position["step"] < 60
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "continuing at epoch" in done.stdout + done.stderr
-    a, b = load_model(out).state_dict(), expected.state_dict()
-    assert all(torch.equal(a[name], b[name]) for name in b)
-    assert steps_logged(state_dir, "loss/image") == list(range(60))
-
-
-def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
-    state_dir = tmp_path / "state"
-    command = [sys.executable, "tests/distill_run.py", str(state_dir), str(tmp_path / "latents")]
-    command += [str(tmp_path / "student"), str(photos)]
-    child = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while child.poll() is None and not (state_dir / "state.pt").exists():
-        time.sleep(0.005)
-    child.send_signal(signal.SIGINT)
-    _, errors = child.communicate()
-    assert child.returncode == 1
-    step = torch.load(state_dir / "state.pt", weights_only=True)["position"]["step"]
-    assert errors.splitlines()[-1].startswith(f"error: stopped on request after step {step}, which")
-    assert "Traceback" not in errors and not (tmp_path / "student").exists()
+    a, b = (run_distill(photo_list, tmp_path / name, epochs=2)[1] for name in ("a", "b"))
+    assert same_weights(a, b)
 
 
 def test_cached_latents_are_the_encoders(
@@ -188,7 +105,22 @@ def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> N
     ("changes", "message"),
     [
         ({"batch_size": 81}, "batch_size: found 81, expected at most the 80 samples of an epoch"),
-        ({"loss": {"imgae": 1.0}}, r"loss\.imgae: unknown term, expected one of feature, image"),
+        (
+            {"samples_per_epoch": None, "batch_size": 6},
+            "batch_size: found 6, expected at most the 5 samples of an epoch",
+        ),
+        (
+            {"validation_photos": 5},
+            r"distill\.validation_photos: found 5, expected less than the 5 training photos",
+        ),
+        (
+            {"shallow_stages": (0, 1)},
+            r"distill\.shallow_stages: found 0, expected some of the decoder's \[1, 2, 3\]",
+        ),
+        (
+            {"loss": {"imgae": 1.0}},
+            r"loss\.imgae: unknown term, expected one of feature, image",
+        ),
         ({"loss": {"latent": 1.0}}, r"loss\.latent: unknown term"),
         (
             {"crops": CropParams(image_size=36, short_side=(36, 36), flip=False)},

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp import is_autocast_available
 
+from dcde.model.recompute import recomputed
 from dcde.model.spec import HEAD_DIM, ActType, BlockType, NormType
 
 ATTENTION_EPS = 1e-15
@@ -107,10 +108,12 @@ class OpSequential(nn.Module):
     def __init__(self, ops: list[nn.Module]) -> None:
         super().__init__()
         self.op_list = nn.ModuleList(ops)
+        self.recompute = False
+        """Whether each operation is computed again in the backward pass, to save memory."""
 
     def forward(self, x: Tensor) -> Tensor:
         for op in self.op_list:
-            x = op(x)
+            x = recomputed(op, x) if self.recompute else op(x)
         return x
 
 

@@ -1,0 +1,43 @@
+"""The processes that share a run: one, or several that `accelerate launch` or torchrun started."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+from dcde.errors import UserError
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """accelerate's view of the devices; `batch_size` is that of all processes together.
+
+    Raises:
+        UserError: if the device can't compute in that precision.
+    """
+    try:
+        return Accelerator(
+            mixed_precision="no" if precision == "fp32" else precision,
+            # Without it, processes launched together on a machine without GPU ignore each other.
+            cpu=not torch.cuda.is_available() and torch.distributed.is_torchelastic_launched(),
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            kwargs_handlers=[
+                # Batch norms share their statistics, so that buffers are the same everywhere.
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+                # The main process caches latents and validates while the others wait.
+                InitProcessGroupKwargs(timeout=timedelta(hours=12)),
+            ],
+        )
+    except ValueError as error:
+        raise UserError(f"precision: found {precision!r}, but here: {error}") from None
+
+
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether the flag is set on any process; all must ask at the same point."""
+    if accelerator.num_processes == 1:
+        return flag
+    if flag:
+        accelerator.set_trigger()
+    return bool(accelerator.check_trigger())

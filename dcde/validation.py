@@ -1,0 +1,76 @@
+"""How good the student is after each epoch, and which epoch's student is kept.
+
+Measured on crops of training photos that are held out: neither trained on, nor the ones that
+`eval` reports. An epoch chosen for being the best on those would look better there than it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from dcde.checkpoint import save_model
+from dcde.data import Photo, spread, to_model_range, to_uint8
+from dcde.errors import UserError
+from dcde.files import whole_file
+from dcde.latents import LatentDataset
+from dcde.model import DCAE
+
+BEST, LAST = "best", "last"
+"""Folders of the kept students; the first epoch of the lowest LPIPS is the best."""
+
+
+def hold_out(photos: tuple[Photo, ...], count: int) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+    """Split photos into those to train on and `count`, at even intervals, to validate on.
+
+    Raises:
+        UserError: if none is left to train on.
+    """
+    if count >= len(photos):
+        raise UserError(
+            f"distill.validation_photos: found {count}, "
+            f"expected less than the {len(photos)} training photos"
+        )
+    held = dict.fromkeys(spread(photos, count) if count else ())
+    return tuple(photo for photo in photos if photo not in held), tuple(held)
+
+
+def psnr_db(images: Tensor, originals: Tensor) -> Tensor:
+    """10 log10(255^2 / mean squared error) of each image, (B, 3, H, W) uint8 to (B,)."""
+    error = (images.float() - originals.float()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error)
+
+
+class Validation:
+    """Mean PSNR and LPIPS of a student's pictures, rounded as they would be saved."""
+
+    def __init__(self, crops: LatentDataset, lpips_metric: nn.Module, batch_size: int) -> None:
+        self.crops, self.lpips_metric, self.batch_size = crops, lpips_metric, batch_size
+
+    @torch.inference_mode()
+    def __call__(self, student: DCAE) -> dict[str, float]:
+        device = next(student.parameters()).device
+        sums = torch.zeros(2, device=device)
+        for batch in DataLoader(self.crops, self.batch_size):
+            pixels = batch["pixels"].to(device)
+            pictures = to_uint8(student.decode(batch["latent"].to(device)))
+            lpips = self.lpips_metric(to_model_range(pictures), to_model_range(pixels))
+            sums += torch.stack([psnr_db(pictures, pixels).sum(), lpips.sum()])
+        psnr, lpips_mean = (sums / len(self.crops)).tolist()
+        return {"psnr_db": psnr, "lpips": lpips_mean}
+
+
+def keep_student(student: DCAE, scores: Mapping[str, float], folder: Path) -> None:
+    """Keep it as the last one, and as the best if its LPIPS is below that of every one before."""
+    save_model(student, folder / LAST)
+    record = folder / "best.json"
+    before = json.loads(record.read_text())["lpips"] if record.is_file() else float("inf")
+    if scores and scores["lpips"] < before:
+        save_model(student, folder / BEST)
+        with whole_file(record) as partial:
+            partial.write_text(json.dumps(scores))
