@@ -221,6 +221,10 @@ class EvalParams(Section):
     batch_size: PositiveInt
     fid: bool
     """Whether FID with pytorch-fid's Inception is measured too."""
+    inception_weights: Path | None
+    """pytorch-fid's weights file; null: downloaded once."""
+    fid_stats: Path | None
+    """npz with `mu` and `sigma` of the originals; null: of the pictures evaluated."""
     grid_images: PositiveInt
     """Images in the picture grid."""
 
@@ -247,7 +251,7 @@ class Params(Section):
 
     seed: Annotated[int, Field(ge=0)]
     launcher: str
-    """Command before `-m stages.distill`."""
+    """Command before `-m stages.distill` and `-m stages.eval`."""
     data: DataParams
     teacher: TeacherParams
     prune: PruneParams

@@ -125,13 +125,31 @@ def eval_crops(photo: Photo, size: int, count: int) -> list[Crop]:
 
 
 def resized(photo: Photo, short: int) -> tuple[int, int]:
-    """Width and height of the photo with its shorter side at `short` pixels."""
-    scale = short / min(photo.width, photo.height)
-    return max(short, round(photo.width * scale)), max(short, round(photo.height * scale))
+    """Width and height of the photo with its shorter side at `short` pixels (see `_resize`)."""
+    width, height = photo.width, photo.height
+    while min(width, height) >= 2 * short:
+        width, height = width // 2, height // 2
+    scale = short / min(width, height)
+    return round(width * scale), round(height * scale)
 
 
-def load_crop(crop: Crop) -> Tensor:
+def _resize(image: Image.Image, size: tuple[int, int], short: int) -> Image.Image:
+    """ADM's rule (Dhariwal and Nichol, arXiv 2105.05233), which the DC-AE authors evaluate by.
+
+    Halve by averaging while the shorter side is at least twice too long, then bicubic.
+    """
+    while min(image.size) >= 2 * short:
+        half = (image.width // 2, image.height // 2)
+        image = image.resize(half, Image.Resampling.BOX)
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def load_crop(crop: Crop, *, draft: bool = False) -> Tensor:
     """The crop's pixels, (3, size, size) uint8.
+
+    Args:
+        draft: decode a JPEG far larger than needed at a fraction of its size: several times
+            faster, and not exactly the pixels that `_resize` would give.
 
     Raises:
         UserError: if the file can't be read any more.
@@ -139,10 +157,9 @@ def load_crop(crop: Crop) -> Tensor:
     try:
         with Image.open(crop.path) as image:
             size = resized(Photo(crop.path, *image.size), crop.short)
-            image.draft("RGB", size)  # a JPEG far larger than needed is decoded at a fraction
-            rgb = image.convert("RGB")
-            if rgb.size != size:
-                rgb = rgb.resize(size, Image.Resampling.LANCZOS)
+            if draft:
+                image.draft("RGB", size)
+            rgb = _resize(image.convert("RGB"), size, crop.short)
     except OSError as error:
         raise UserError(f"{crop.path}: can't be read any more ({error})") from None
     box = (crop.x, crop.y, crop.x + crop.size, crop.y + crop.size)
@@ -204,16 +221,16 @@ class EpochPlan:
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Crops as {"pixels": (3, size, size) uint8}."""
+    """Crops as {"pixels": (3, size, size) uint8}; `draft` is `load_crop`'s."""
 
-    def __init__(self, crops: Sequence[Crop]) -> None:
-        self.crops = crops
+    def __init__(self, crops: Sequence[Crop], *, draft: bool = False) -> None:
+        self.crops, self.draft = crops, draft
 
     def __len__(self) -> int:
         return len(self.crops)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"pixels": load_crop(self.crops[index])}
+        return {"pixels": load_crop(self.crops[index], draft=self.draft)}
 
 
 def spread(items: Sequence[T], count: int) -> Sequence[T]:

@@ -39,7 +39,7 @@ def cache_latents(
         )
         latents = np.lib.format.open_memmap(partial / "latents.npy", "w+", np.float32, latent_shape)
         row = 0
-        loader = DataLoader(CropDataset(crops), batch_size, num_workers=workers)
+        loader = DataLoader(CropDataset(crops, draft=True), batch_size, num_workers=workers)
         for batch in tqdm(loader, desc="cache latents", unit="batch"):
             rows = slice(row, row := row + len(batch["pixels"]))
             pixels[rows] = batch["pixels"].numpy()

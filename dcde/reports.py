@@ -35,6 +35,8 @@ def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
 def _clean(value: Any, name: str) -> Any:
     if isinstance(value, Mapping):
         return {k: _clean(v, f"{name}.{k}" if name else k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(v, f"{name}.{i}") for i, v in enumerate(value)]
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{name}: found {value}, expected a finite number")

@@ -1,42 +1,59 @@
 """Measure teacher, pruned and student on the same crops, and show them side by side."""
 
+import shutil
 from pathlib import Path
 
-from dcde.checkpoint import load_model
+from dcde.checkpoint import WEIGHTS, load_model
+from dcde.confidence import score_intervals
 from dcde.config import Params, load_params
 from dcde.data import Manifest, spread
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
+from dcde.evaluation import evaluate
+from dcde.frechet import inception_network, lite0_network
 from dcde.lite0 import LITE0
-from dcde.metrics import evaluate, frechet_networks, gap_to_teacher
+from dcde.metrics import gap_to_teacher
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.reports import reconstruction_grid, write_metrics
+from dcde.runstate import run_key, work_dir
 
-NETWORKS = Path("models/networks")
+FOLDERS = {name: Path("models") / name for name in ("teacher", "pruned", "student")}
+NETWORKS, MANIFEST = Path("models/networks"), Path("data/photos/manifest.json")
+LPIPS = NETWORKS / LPIPS_ALEX
 METRICS, GRID = Path("metrics/eval.json"), Path("plots/eval/grid.jpg")
 
 
 def main() -> None:
-    params = load_params(Path("params.yaml"), Params).eval
+    params = load_params(Path("params.yaml"), Params)
     device = best_device()
-    networks = frechet_networks(NETWORKS / LITE0, fid=params.fid, device=device)
-    crops = Manifest.load(Path("data/photos/manifest.json")).eval
-    models = {
-        name: load_model(Path("models") / name).to(device)
-        for name in ("teacher", "pruned", "student")
-    }
-    scores = evaluate(
+    networks = [lite0_network(NETWORKS / LITE0)]
+    if params.eval.fid:
+        inception = params.eval.inception_weights
+        networks.append(inception_network(inception, params.eval.fid_stats, params.data.eval_size))
+    crops = Manifest.load(MANIFEST).eval
+    models = {name: load_model(folder) for name, folder in FOLDERS.items()}
+    inputs = [*(f / WEIGHTS for f in FOLDERS.values()), MANIFEST, LPIPS, NETWORKS / LITE0]
+    key = run_key(params.eval.model_dump(mode="json"), inputs + sorted(Path("dcde").rglob("*.py")))
+    state_dir = work_dir() / "eval" / key
+    result = evaluate(
         models,
         crops,
-        lpips_metric=load_lpips(NETWORKS / LPIPS_ALEX).to(device),
+        lpips_metric=load_lpips(LPIPS),
         networks=networks,
-        batch_size=params.batch_size,
+        batch_size=params.eval.batch_size,
+        workers=params.runtime.workers,
         device=device,
+        state_dir=state_dir,
+        cache_dir=work_dir() / "references",
     )
-    shown = spread(crops, params.grid_images)
+    if result is None:  # the main process has it
+        return
+    intervals = score_intervals(result.values, [crop.path for crop in crops], params.seed)
+    gap = gap_to_teacher(result.scores)
     GRID.parent.mkdir(parents=True, exist_ok=True)
-    reconstruction_grid(models, shown).save(GRID, quality=92)
-    write_metrics({**scores, "gap": gap_to_teacher(scores), "images": len(crops)}, METRICS)
+    reconstruction_grid(models, spread(crops, params.eval.grid_images)).save(GRID, quality=92)
+    write_metrics({**result.scores, "gap": gap, "ci95": intervals, "images": len(crops)}, METRICS)
+    shutil.rmtree(state_dir)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,18 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from dcde.checkpoint import load_model, save_model
+from dcde.checkpoint import WEIGHTS, load_model, save_model
 from dcde.config import TeacherTrainParams, load_params
 from dcde.data import check_images, eval_crops, list_images, load_images, spread
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
+from dcde.evaluation import evaluate
+from dcde.frechet import lite0_network
 from dcde.influence import block_influence
 from dcde.lite0 import LITE0
-from dcde.metrics import evaluate, frechet_networks
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.reports import reconstruction_grid, write_metrics
+from dcde.runstate import run_key, work_dir
 
 NETWORKS = Path("models/networks")
 REFINED, OUT = Path("teacher/models/refined"), Path("teacher/models/published")
@@ -32,25 +34,30 @@ def main() -> None:
 
     model = load_model(OUT).to(device)
     photos = check_images(list_images(Path(params.data.val)), params.data.on_bad_image)
-    crops = [crop for p in photos for crop in eval_crops(p, params.data.eval_size, 1)]
+    size = params.data.eval_size
+    crops = [crop for p in photos for crop in eval_crops(p, size, 1)]
     lpips_metric = load_lpips(NETWORKS / LPIPS_ALEX).to(device)
-    scores = evaluate(
+    result = evaluate(
         {"teacher": model},
         crops,
         lpips_metric=lpips_metric,
-        networks=frechet_networks(NETWORKS / LITE0, fid=False, device=device),
+        networks=[lite0_network(NETWORKS / LITE0)],
         batch_size=8,
+        workers=0,
         device=device,
+        state_dir=work_dir() / "publish" / run_key(list(crops), [OUT / WEIGHTS]),
+        cache_dir=work_dir() / "references",
     )
+    assert result is not None  # this is the only process
     probed = spread(photos, PROBED)
-    images = load_images(probed, params.data.eval_size).to(device)
+    images = load_images(probed, size).to(device)
     blocks = block_influence(model, images, lpips_metric, batch_size=8)
     GRID.parent.mkdir(parents=True, exist_ok=True)
     shown = spread(crops, SHOWN)
     reconstruction_grid({"teacher": model}, shown).save(GRID, quality=92)
     write_metrics(
         {
-            **scores["teacher"],
+            **result.scores["teacher"],
             "images": len(crops),
             "latent_std": model.encode(images).std().item(),
             "blocks": {b.name: asdict(b) for b in blocks},

@@ -120,6 +120,34 @@ def test_eval_crops_are_fixed_and_first_is_the_centre() -> None:
     assert len(eval_crops(Photo("x", 200, 200), 200, 4)) == 1
 
 
+@pytest.mark.parametrize("size", [(600, 400), (401, 1203), (213, 300), (100, 100), (807, 1601)])
+def test_centre_crop_is_adms(size: tuple[int, int], photos: Path, tmp_path: Path) -> None:
+    """guided-diffusion's `center_crop_arr`, which the DC-AE authors evaluate by."""
+    path = tmp_path / "photo.jpg"
+    with Image.open(photos / "astronaut.png") as astronaut:
+        astronaut.convert("RGB").resize(size).save(path)
+    for side in (100, 200):
+        expected = Image.open(path).convert("RGB")
+        while min(*expected.size) >= 2 * side:
+            expected = expected.resize(tuple(x // 2 for x in expected.size), Image.Resampling.BOX)
+        scale = side / min(*expected.size)
+        expected = expected.resize(
+            tuple(round(x * scale) for x in expected.size), Image.Resampling.BICUBIC
+        )
+        y, x = ((edge - side) // 2 for edge in (expected.height, expected.width))
+        pixels = np.array(expected)[y : y + side, x : x + side]
+        ours = load_crop(eval_crops(Photo(str(path), *size), side, 1)[0])
+        assert np.array_equal(ours.permute(1, 2, 0).numpy(), pixels)
+
+
+def test_draft_is_close_to_the_exact_pixels(photos: Path, tmp_path: Path) -> None:
+    with Image.open(photos / "astronaut.png") as astronaut:
+        astronaut.convert("RGB").resize((1024, 1024)).save(tmp_path / "large.jpg")
+    crop = Crop(str(tmp_path / "large.jpg"), 100, 10, 10, 64)
+    difference = load_crop(crop).float() - load_crop(crop, draft=True).float()
+    assert 0 < difference.abs().mean() < 5
+
+
 def test_uint8_and_model_range_are_inverse() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
     image = to_model_range(pixels)

@@ -102,6 +102,9 @@ def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
         load_model(workspace / "models" / name)
     assert scores["images"] == 4
     assert {"psnr_db", "lpips", "psnr_db_recovered"} <= set(scores["gap"])
+    for name in ("teacher", "pruned", "student", "gap"):
+        low, high = scores["ci95"][name]["lpips"]
+        assert low < scores[name]["lpips"] < high
     costs = json.loads((workspace / "metrics/profile.json").read_text())
     assert (
         costs["student"]
@@ -187,6 +190,16 @@ BAD = [
         "teacher.source: found 'bundled:other', but bundled are only: dc-ae-f16c16-photos",
     ),
     ("download_teacher", {"teacher.sha256": "0" * 64}, "expected " + "0" * 64),
+    (
+        "eval",
+        {"eval.fid": True, "eval.inception_weights": "nowhere.pth"},
+        "eval.inception_weights: nowhere.pth: not found",
+    ),
+    (
+        "eval",
+        {"eval.fid": True, "eval.fid_stats": "nowhere.npz"},
+        "nowhere.npz: not found, expected an npz with mu and sigma",
+    ),
 ]
 
 
