@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from dcde.config import CropParams
 from dcde.errors import UserError
+from dcde.images import to_rgb
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ def _read(path: Path) -> Photo | str:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image.load()
+                to_rgb(image)
                 return Photo(str(path), image.width, image.height)
     except Exception as error:  # Pillow raises many types for files that are not images
         return f"{path}: not a readable image ({error})"
@@ -140,7 +141,8 @@ def load_crop(crop: Crop) -> Tensor:
         with Image.open(crop.path) as image:
             size = resized(Photo(crop.path, *image.size), crop.short)
             image.draft("RGB", size)  # a JPEG far larger than needed is decoded at a fraction
-            rgb = image.convert("RGB")
+            # Not turned as EXIF says: the field's figures come from ImageNet as it is stored.
+            rgb = to_rgb(image)
             if rgb.size != size:
                 rgb = rgb.resize(size, Image.Resampling.LANCZOS)
     except OSError as error:
