@@ -128,4 +128,5 @@ def _recipe(params: dict[str, Any], teacher: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}  # type: ignore[no-any-return]
+    metrics: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return metrics
