@@ -23,5 +23,5 @@ test: .venv/.test
 	touch $@
 
 .venv/.test: pyproject.toml constraints.txt .venv/.repro
-	$(PIP) -e ".[dev,diffusers]"
+	$(PIP) -e ".[dev,diffusers,onnx]"
 	touch $@

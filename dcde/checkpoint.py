@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -17,28 +17,61 @@ from dcde.errors import UserError
 from dcde.files import whole_folder
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.dcae import build_on_meta
-from dcde.model.diffusers_format import config_from_diffusers, from_diffusers
+from dcde.model.diffusers_format import (
+    config_from_diffusers,
+    config_to_diffusers,
+    from_diffusers,
+    to_diffusers,
+)
+from dcde.model.zoo import zoo_name
 
 WEIGHTS = "model.safetensors"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 
+Layout = Literal["safetensors", "diffusers", "efficientvit"]
+"""How a folder names tensors and tells the architecture; the first is ours."""
 
-def save_model(model: DCAE, folder: Path) -> None:
-    """Write `model.safetensors` and `config.json`; the folder appears whole or not at all.
+
+def save_model(model: DCAE, folder: Path, layout: Layout = "safetensors") -> None:
+    """Write weights and `config.json`; the folder appears whole or not at all.
 
     Raises:
-        UserError: if the disk is full or the folder can't be written.
+        UserError: if the disk is full or the folder can't be written, or with the reason why the
+            layout can't express the model.
     """
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     try:
         with whole_folder(folder) as partial:
-            save_file(state, partial / WEIGHTS)
-            (partial / CONFIG).write_text(
-                json.dumps({"dcde": model.config.model_dump(mode="json")}, indent=2) + "\n"
-            )
+            write_model(model, partial, layout)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: can't be written ({error}); nothing was changed") from None
+
+
+def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
+    """Write weights and configuration into a folder that is there.
+
+    Raises:
+        UserError: with the reason, before anything is written, if the layout can't express it.
+    """
+    config, state = model.config, dict(model.state_dict())
+    raw: dict[str, Any] = {"dcde": config.model_dump(mode="json")}
+    name = WEIGHTS
+    if layout == "diffusers":
+        try:
+            raw = config_to_diffusers(config)
+        except ValueError as error:
+            raise UserError(f"{config.name}: {error}") from None
+        state, name = to_diffusers(state, config), DIFFUSERS_WEIGHTS
+    elif layout == "efficientvit":
+        known = zoo_name(config)
+        if known is None:
+            raise UserError(
+                f"{config.name}: efficientvit's layout knows a model by its name alone, and none "
+                "is known for this architecture"
+            )
+        raw = {"model_name": known}
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / name)
+    (folder / CONFIG).write_text(json.dumps(raw, indent=2) + "\n")
 
 
 def load_model(path: Path | str) -> DCAE:

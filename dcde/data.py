@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from dcde.config import CropParams
 from dcde.errors import UserError
+from dcde.images import to_rgb
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ def _read(path: Path) -> Photo | str:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image.load()
+                to_rgb(image)
                 return Photo(str(path), image.width, image.height)
     except Exception as error:  # Pillow raises many types for files that are not images
         return f"{path}: not a readable image ({error})"
@@ -159,7 +160,8 @@ def load_crop(crop: Crop, *, draft: bool = False) -> Tensor:
             size = resized(Photo(crop.path, *image.size), crop.short)
             if draft:
                 image.draft("RGB", size)
-            rgb = _resize(image.convert("RGB"), size, crop.short)
+            # Not turned as EXIF says: the field's figures come from ImageNet as it is stored.
+            rgb = _resize(to_rgb(image), size, crop.short)
     except OSError as error:
         raise UserError(f"{crop.path}: can't be read any more ({error})") from None
     box = (crop.x, crop.y, crop.x + crop.size, crop.y + crop.size)

@@ -15,18 +15,21 @@ class UserError(ValueError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `UserError`, and a disk that is full, into `error: ...` on stderr and exit code 1."""
+    """Turn a `UserError`, a full disk and an unusable path into `error: ...` and exit code 1."""
     try:
         yield
     except UserError as error:
         _fail(str(error))
     except OSError as error:
+        if error.errno in _BAD_PATH:
+            _fail(f"{error.filename}: {error.strerror}")
         if error.errno not in _NO_SPACE:
             raise
         _fail(f"{error.filename or 'a file'}: can't be written ({error.strerror})")
 
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BAD_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
 def _fail(message: str) -> NoReturn:

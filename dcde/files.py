@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dcde.errors import UserError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -30,10 +32,16 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; on success it replaces `path` by a rename."""
+    """Yield an empty folder to fill; on success it replaces `path` by a rename.
+
+    A kill leaves the old folder or the new one, or between two renames none, never a part.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    partial, old = (path.with_name(path.name + suffix) for suffix in (".partial", ".old"))
+    if old.exists() and not path.exists():
+        old.rename(path)  # what a kill between the renames left
+    for remains in (partial, old):
+        shutil.rmtree(remains, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
@@ -41,11 +49,23 @@ def whole_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb+") as opened:
                     os.fsync(opened.fileno())
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
         partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def check_new(folder: Path, field: str) -> None:
+    """Refuse to fill a folder that holds something, as `whole_folder` would replace it.
+
+    Raises:
+        UserError: naming `field`, if it is a file or not empty.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{field}: found {folder}, which is there; expected a new or empty folder")
 
 
 def sha256_of(path: Path) -> str:

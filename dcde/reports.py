@@ -52,22 +52,53 @@ def write_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], path:
         table.writerows(_clean(row, "") for row in rows)
 
 
+SCORES = {
+    "psnr_db": "PSNR dB",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "fid": "FID",
+    "fd_lite0": "fd_lite0",
+}
+"""Scores and how tables call them, in their order."""
+
+
+def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """A Markdown table of models and their scores."""
+    shown = [key for key in SCORES if any(key in values for values in scores.values())]
+    rows = [["model", *(SCORES[key] for key in shown)]]
+    for name, values in scores.items():
+        rows.append([name, *(f"{values[key]:.4g}" if key in values else "" for key in shown)])
+    return markdown_table(rows)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of which is the head, aligned for those who read the source."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def picture_grid(rows: Sequence[Mapping[str, Tensor]], captions: Sequence[str]) -> Image.Image:
     """Pictures side by side: a row for each image, a column for each entry of `captions`.
 
     Args:
         rows: caption to picture, (3, H, W) uint8, all of one size.
-        captions: names of the columns, printed above them.
+        captions: names of the columns, printed above them, larger above large pictures.
     """
-    strips = [torch.cat([row[name] for name in captions], dim=2) for row in rows]
-    pixels = torch.cat(strips, dim=1).permute(1, 2, 0).numpy()
-    header = 24
-    sheet = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + header), "white")
-    sheet.paste(Image.fromarray(pixels), (0, header))
+    height, width = rows[0][captions[0]].shape[1:]
+    font_size = max(14, width // 32)
+    margin, header = font_size // 2 + 1, 2 * font_size - 4
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    widest = max(measure.textlength(name, font_size=font_size) for name in captions)
+    column = max(width, math.ceil(widest) + 2 * margin)
+    sheet = Image.new("RGB", (column * len(captions), height * len(rows) + header), "white")
     draw = ImageDraw.Draw(sheet)
-    width = pixels.shape[1] // len(captions)
     for i, name in enumerate(captions):
-        draw.text((i * width + 8, 5), name, fill="black", font_size=14)
+        draw.text((i * column + margin, font_size // 3 + 1), name, "black", font_size=font_size)
+        for j, row in enumerate(rows):
+            picture = Image.fromarray(row[name].permute(1, 2, 0).numpy())
+            sheet.paste(picture, (i * column, header + j * height))
     return sheet
 
 

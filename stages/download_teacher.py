@@ -5,7 +5,7 @@ from pathlib import Path
 from dcde.checkpoint import save_model
 from dcde.config import Params, load_params
 from dcde.errors import one_line_errors
-from dcde.teacher import load_teacher
+from dcde.sources import load_teacher
 
 OUT = Path("models/teacher")
 

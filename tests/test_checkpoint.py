@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from dcde.checkpoint import load_model, save_model
 from dcde.errors import UserError
+from dcde.files import whole_folder
 from dcde.model import DCAE, zoo_config
 from dcde.model.dcae import build_on_meta
 from dcde.runstate import atomic_torch_save
@@ -214,4 +215,13 @@ def test_kill_while_saving_leaves_no_partial_model(tmp_path: Path) -> None:
         if folder.exists():  # between two renames there is none, but never a part of one
             load_model(folder)
     save_model(DCAE(tiny_config()), folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_kill_between_the_renames_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "model.old").mkdir()
+    (tmp_path / "model.old/weights").write_text("finished")
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "model"):
+        _ = 1 / 0
+    assert (tmp_path / "model/weights").read_text() == "finished"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

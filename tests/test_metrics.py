@@ -47,9 +47,20 @@ def test_metrics_file_is_sorted_rounded_and_finite(tmp_path: Path) -> None:
 
 
 def test_picture_grid_puts_columns_in_order() -> None:
-    red, blue = torch.zeros(2, 3, 40, 40, dtype=torch.uint8)
+    red, blue = torch.zeros(2, 3, 40, 80, dtype=torch.uint8)
     red[0] += 255
     blue[2] += 255
     sheet = picture_grid([{"input": red, "student": blue}] * 2, ["input", "student"])
-    assert sheet.size == (80, 80 + 24)
-    assert sheet.getpixel((10, 50)) == (255, 0, 0) and sheet.getpixel((50, 90)) == (0, 0, 255)
+    assert sheet.size == (160, 80 + 24)
+    assert sheet.getpixel((10, 50)) == (255, 0, 0) and sheet.getpixel((90, 90)) == (0, 0, 255)
+
+
+def test_columns_are_as_wide_as_their_captions() -> None:
+    dot = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    captions = ["a caption far wider than 8 pixels", "second"]
+    sheet = picture_grid([dict.fromkeys(captions, dot)], captions)
+    column = sheet.width // 2
+    assert column > 150
+    assert sheet.getpixel((column + 4, 28)) == (0, 0, 0) != sheet.getpixel((column - 4, 28))
+    text = np.array(sheet.crop((column - 4, 0, column, 24)))
+    assert (text == 255).all()  # nothing runs over into the next column

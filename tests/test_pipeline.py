@@ -123,6 +123,18 @@ def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
     assert not list((workspace / ".dcde/distill").iterdir())
 
 
+def test_eval_command_gives_the_stages_scores(workspace: Path) -> None:
+    """On the pipeline's crops, of the student by its folder; the stage measured three at once."""
+    out = workspace / ".dcde/scores.json"
+    command = [sys.executable, "-c", "from dcde.cli import app; app()", "eval"]
+    done = run([*command, "--model", "models/student", "--out", str(out)], workspace)
+    assert done.returncode == 0, done.stderr
+    stages = json.loads((workspace / "metrics/eval.json").read_text())
+    assert json.loads(out.read_text())["models/student"] == pytest.approx(
+        stages["student"], rel=1e-4
+    )
+
+
 def test_second_repro_runs_nothing(workspace: Path) -> None:
     assert ran(dvc(workspace, "repro")) == set()
 

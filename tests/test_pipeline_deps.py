@@ -59,6 +59,17 @@ def test_stage_lists_the_modules_it_imports(dvc_file: str, name: str) -> None:
     assert missing == []
 
 
+def test_registered_artifacts_are_outputs() -> None:
+    artifacts = yaml.safe_load((ROOT / "dvc.yaml").read_text())["artifacts"]
+    listed = [out for stage in stages("dvc.yaml").values() for out in stage.get("outs", [])]
+    outputs = {out for out in listed if isinstance(out, str)}
+    assert {name: entry["path"] for name, entry in artifacts.items()} == {
+        "teacher": "models/teacher",
+        "student": "models/student",
+    }
+    assert {entry["path"] for entry in artifacts.values()} <= outputs
+
+
 @pytest.mark.parametrize(("dvc_file", "name"), ALL)
 def test_stage_has_a_description(dvc_file: str, name: str) -> None:
     assert stages(dvc_file)[name]["desc"]

@@ -165,7 +165,9 @@ class LiteMLA(nn.Module):
             heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
             q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
             q, k = F.relu(q), F.relu(k)
-            out = self._quadratic(q, k, v) if H * W <= HEAD_DIM else self._linear(q, k, v)
+            # An exported graph serves all sizes, so it has the form that is right for all.
+            linear = torch.compiler.is_exporting() or H * W > HEAD_DIM
+            out = self._linear(q, k, v) if linear else self._quadratic(q, k, v)
         return self.proj(out.reshape(B, -1, H, W).to(qkv.dtype))
 
     @staticmethod

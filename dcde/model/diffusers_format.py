@@ -9,7 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcde.model.spec import BlockType, DCAEConfig, DecoderConfig, EncoderConfig
+from dcde.model.spec import (
+    HEAD_DIM,
+    BlockType,
+    DCAEConfig,
+    DecoderConfig,
+    EncoderConfig,
+    StageConfig,
+)
+
+_NAME = "_dcde_name"
+"""Key of our model's name in diffusers' config.json; it ignores keys that start so."""
+_RES, _EFFICIENT_VIT = "ResBlock", "EfficientViTBlock"
+_NORMS = {"batch_norm": "bn2d", "rms_norm": "trms2d"}
 
 _IN_BLOCK = (
     (r"context_module\.main\.qkv\.conv\.", "attn.to_qkv."),
@@ -70,14 +82,26 @@ def from_diffusers(
     return ours | left
 
 
+def to_diffusers(state: Mapping[str, Tensor], config: DCAEConfig) -> dict[str, Tensor]:
+    """The reverse of `from_diffusers`."""
+    theirs: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        name = diffusers_key(key, config)
+        if ".to_qkv." in name:
+            for part, rows in zip("qkv", tensor.flatten(1).chunk(3), strict=True):
+                theirs[name.replace("to_qkv.", f"to_{part}.")] = rows.clone()
+        else:
+            theirs[name] = tensor.flatten(1) if ".attn.to_out." in name else tensor
+    return theirs
+
+
 def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
-    """Read diffusers' config.json.
+    """Read diffusers' config.json; `name` is for those that we did not write.
 
     Raises:
         KeyError: for a missing field.
         pydantic.ValidationError: for a value that this model can't express.
     """
-    norms = {"batch_norm": "bn2d", "rms_norm": "trms2d"}
 
     def side(prefix: str) -> dict[str, Any]:
         widths = tuple(raw[f"{prefix}_block_out_channels"])
@@ -93,7 +117,7 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
     decoder = side("decoder")
     n = len(decoder["widths"])
     return DCAEConfig(
-        name=name,
+        name=raw.get(_NAME, name),
         latent_channels=raw["latent_channels"],
         scaling_factor=raw["scaling_factor"],
         encoder=EncoderConfig(
@@ -102,7 +126,7 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
         ),
         decoder=DecoderConfig(
             **decoder,
-            norms=tuple(norms.get(x, x) for x in _per_stage(raw["decoder_norm_types"], n)),  # type: ignore[misc]
+            norms=tuple(_NORMS.get(x, x) for x in _per_stage(raw["decoder_norm_types"], n)),  # type: ignore[misc]
             acts=tuple(_per_stage(raw["decoder_act_fns"], n)),  # type: ignore[arg-type]
             upsample=(
                 "InterpolateConv"
@@ -114,11 +138,59 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
     )
 
 
+def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
+    """The reverse of `config_from_diffusers`.
+
+    Raises:
+        ValueError: naming what of the model diffusers' class can't express.
+    """
+
+    def side(prefix: str, stages: StageConfig) -> dict[str, Any]:
+        types = stages.block_types
+        return {
+            f"{prefix}_block_types": [_RES if t == "R" else _EFFICIENT_VIT for t in types],
+            f"{prefix}_block_out_channels": list(stages.widths),
+            f"{prefix}_layers_per_block": list(stages.depths),
+            f"{prefix}_qkv_multiscales": [[5] if t == "S" else [] for t in types],
+        }
+
+    encoder, decoder = config.encoder, config.decoder
+    norm_names = {ours: theirs for theirs, ours in _NORMS.items()}
+    raw = {
+        "_class_name": "AutoencoderDC",
+        _NAME: config.name,
+        "latent_channels": config.latent_channels,
+        "attention_head_dim": HEAD_DIM,
+        **side("encoder", encoder),
+        **side("decoder", decoder),
+        "downsample_block_type": "conv" if encoder.downsample == "Conv" else "pixel_unshuffle",
+        "upsample_block_type": (
+            "interpolate" if decoder.upsample == "InterpolateConv" else "pixel_shuffle"
+        ),
+        # Attention blocks take RMS norm whatever the stage's norm; in diffusers they take that.
+        "decoder_norm_types": [
+            norm_names[norm] if kind == "R" else "rms_norm"
+            for kind, norm in zip(decoder.block_types, decoder.norms, strict=True)
+        ],
+        "decoder_act_fns": list(decoder.acts),
+        "decoder_conv_act_fn": decoder.out_act,
+        "scaling_factor": config.scaling_factor,
+    }
+    read_back = config_from_diffusers(raw, config.name).model_dump()
+    for part in ("encoder", "decoder"):
+        for field, value in config.model_dump()[part].items():
+            if read_back[part][field] != value:
+                raise ValueError(
+                    f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}"
+                )
+    return raw
+
+
 def _per_stage(value: str | list[str], n: int) -> list[str]:
     return [value] * n if isinstance(value, str) else list(value)
 
 
 def _block_type(name: str, scales: list[int]) -> BlockType:
-    if name == "ResBlock":
+    if name == _RES:
         return "R"
     return "S" if scales else "E"

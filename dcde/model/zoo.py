@@ -134,6 +134,7 @@ STUDENT_DEPTHS: dict[str, tuple[int, ...]] = {
     "w4-v25": (0, 1, 2, 1, 1, 2),
 }
 """Decoder depths of the published students of dc-ae-f32c32, by the end of their names."""
+_STUDENTS_OF = ("dc-ae-f32c32-in-1.0", "dc-ae-f32c32-mix-1.0")
 
 
 def zoo_config(name: str) -> DCAEConfig:
@@ -146,10 +147,25 @@ def zoo_config(name: str) -> DCAEConfig:
     """
     if name in _BUILDERS:
         return _BUILDERS[name](name)
-    match = re.fullmatch(r"(dc-ae-f32c32-(?:in|mix)-1\.0)(?:-pruned)?-(w\d+-v\d+)", name)
-    if match and match[2] in STUDENT_DEPTHS:
+    match = re.fullmatch(r"(.+?)(?:-pruned)?-(w\d+-v\d+)", name)
+    if match and match[1] in _STUDENTS_OF and match[2] in STUDENT_DEPTHS:
         return zoo_config(match[1]).with_decoder_depths(STUDENT_DEPTHS[match[2]], name)
     raise KeyError(
         f"model name: found {name!r}, expected one of {', '.join(_BUILDERS)}, or a student "
         f"dc-ae-f32c32-in-1.0-<{'|'.join(STUDENT_DEPTHS)}>"
     )
+
+
+def zoo_name(config: DCAEConfig) -> str | None:
+    """The name by which `zoo_config` gives this architecture; of several, one of its family."""
+    names = [config.name, *_BUILDERS]
+    names += [f"{teacher}-{s}" for teacher in _STUDENTS_OF for s in STUDENT_DEPTHS]
+    same = []
+    for name in names:
+        try:
+            if zoo_config(name).model_copy(update={"name": config.name}) == config:
+                same.append(name)
+        except KeyError:  # the model's own name
+            continue
+    family = [name for name in same if config.name.startswith(name.partition("-w")[0])]
+    return next(iter(family + same), None)
