@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dcde.data import Crop, Manifest, check_images, eval_crops, list_images
 from dcde.devices import best_device
 from dcde.errors import UserError
+from dcde.evaluation import evaluate
+from dcde.frechet import inception_network, lite0_network
 from dcde.lite0 import LITE0
-from dcde.metrics import evaluate, frechet_networks
 from dcde.model import DCAE
 from dcde.networks import find_networks
 from dcde.perceptual import LPIPS_ALEX, load_lpips
+from dcde.runstate import work_dir
 
 MANIFEST = Path("data/photos/manifest.json")
 
@@ -42,19 +45,26 @@ def score_models(
             raise UserError(
                 f"{name}: found crops of {crops[0].size} pixels, expected a multiple of {f}"
             )
-    device = best_device()
     folder = find_networks()
-    lpips_metric = load_lpips(folder / LPIPS_ALEX).to(device)
-    networks = frechet_networks(folder / LITE0, fid=fid, device=device)
+    lpips_metric = load_lpips(folder / LPIPS_ALEX)
+    networks = [lite0_network(folder / LITE0)]
+    if fid:
+        networks.append(inception_network(None, None, crops[0].size))
     scores: dict[str, dict[str, float]] = {}
     for name, model in models.items():  # one at a time: `evaluate` shares the first's encoder
-        scores |= evaluate(
-            {name: model.to(device)},
-            crops,
-            lpips_metric=lpips_metric,
-            networks=networks,
-            batch_size=batch_size,
-            device=device,
-        )
+        with tempfile.TemporaryDirectory() as state_dir:
+            result = evaluate(
+                {name: model},
+                crops,
+                lpips_metric=lpips_metric,
+                networks=networks,
+                batch_size=batch_size,
+                workers=0,
+                device=best_device(),
+                state_dir=Path(state_dir),
+                cache_dir=work_dir() / "references",
+            )
+        assert result is not None  # this is the only process
+        scores |= result.scores
         model.cpu()
     return scores

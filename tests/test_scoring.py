@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from dcde.checkpoint import save_model
 from dcde.cli import app
 from dcde.data import check_images, eval_crops, list_images
-from dcde.metrics import evaluate, frechet_networks
+from dcde.evaluation import evaluate
+from dcde.frechet import lite0_network
 from dcde.model import DCAE
 from dcde.perceptual import load_lpips
 
@@ -53,18 +54,20 @@ def test_scores_are_those_of_evaluate_with_each_models_own_encoder(
     scores = json.loads(Path("scores.json").read_text())
     assert scores["images"] == 5 and "5 crops of 64 px" in printed
     crops = [eval_crops(p, 64, 1)[0] for p in check_images(list_images(photos), "refuse")]
-    device = torch.device("cpu")
     for name, model in models.items():
-        direct = evaluate(
+        result = evaluate(
             {"model": model},
             crops,
             lpips_metric=load_lpips(networks / "lpips_alex.safetensors"),
-            networks=frechet_networks(
-                networks / "efficientnet_lite0.safetensors", fid=False, device=device
-            ),
+            networks=[lite0_network(networks / "efficientnet_lite0.safetensors")],
             batch_size=8,
-            device=device,
-        )["model"]
+            workers=0,
+            device=torch.device("cpu"),
+            state_dir=folder / f"{name}_state",
+            cache_dir=folder / "references",
+        )
+        assert result is not None
+        direct = result.scores["model"]
         assert scores[name] == pytest.approx(direct, rel=1e-5)
         assert row(printed, name) == pytest.approx(
             [direct[key] for key in ("psnr_db", "ssim", "lpips", "fd_lite0")], rel=1e-3
