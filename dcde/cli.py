@@ -158,6 +158,29 @@ def push(
         typer.echo(str(folder) if dry_run else upload(folder, repo))
 
 
+@app.command()
+def report(
+    exps: Annotated[bool, typer.Option("--exps", help="All finished experiments.")] = False,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path(
+        "report/experiments.html"
+    ),
+) -> None:
+    """Write all finished DVC experiments on this commit as one page."""
+    from dcde.experiments import experiments_page, read_experiments
+    from dcde.files import whole_file
+
+    with one_line_errors():
+        if not exps:
+            raise UserError(
+                "report: expected --exps; the page of a single run is report/index.html, which "
+                "`dvc repro` makes"
+            )
+        page = experiments_page(read_experiments())
+        with whole_file(out) as partial:
+            partial.write_text(page)
+        typer.echo(out)
+
+
 def _table() -> str:
     """All presets; GMACs are of one image at the preset's resolution."""
     lines = [

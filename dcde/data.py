@@ -47,6 +47,11 @@ class Crop:
     size: int
     flip: bool = False
 
+    @property
+    def name(self) -> str:
+        """For people: the file and where in it."""
+        return f"{Path(self.path).name} at ({self.x}, {self.y}) of {self.short} px"
+
 
 def list_images(folder: Path) -> list[Path]:
     """All image files under a folder, sorted; ImageNet's `<wnid>/*.JPEG` included.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,19 @@ class Evaluation:
     """Model to psnr_db, ssim, lpips (means over the pictures) and one distance for each network."""
     values: dict[str, dict[str, np.ndarray]]
     """Model to psnr_db, ssim and lpips of each picture, in the order of the crops."""
+
+
+def image_rows(evaluation: Evaluation, crops: Sequence[Crop]) -> list[dict[str, Any]]:
+    """A row for each crop: its `crop` (name and place) and `<model>.<score>` of each."""
+    columns = {
+        f"{model}.{score}": values
+        for model, scores in evaluation.values.items()
+        for score, values in scores.items()
+    }
+    return [
+        {"crop": crop.name} | {key: float(values[i]) for key, values in columns.items()}
+        for i, crop in enumerate(crops)
+    ]
 
 
 @torch.inference_mode()

@@ -9,18 +9,19 @@ from dcde.config import Params, load_params
 from dcde.data import Manifest, spread
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
-from dcde.evaluation import evaluate
+from dcde.evaluation import evaluate, image_rows
 from dcde.frechet import inception_network, lite0_network
 from dcde.lite0 import LITE0
 from dcde.metrics import gap_to_teacher
 from dcde.perceptual import LPIPS_ALEX, load_lpips
-from dcde.reports import reconstruction_grid, write_metrics
+from dcde.reports import reconstruction_grid, write_metrics, write_table
 from dcde.runstate import run_key, work_dir
 
 FOLDERS = {name: Path("models") / name for name in ("teacher", "pruned", "student")}
 NETWORKS, MANIFEST = Path("models/networks"), Path("data/photos/manifest.json")
 LPIPS = NETWORKS / LPIPS_ALEX
 METRICS, GRID = Path("metrics/eval.json"), Path("plots/eval/grid.jpg")
+IMAGES = Path("metrics/images.csv")
 
 
 def main() -> None:
@@ -53,6 +54,8 @@ def main() -> None:
     GRID.parent.mkdir(parents=True, exist_ok=True)
     reconstruction_grid(models, spread(crops, params.eval.grid_images)).save(GRID, quality=92)
     write_metrics({**result.scores, "gap": gap, "ci95": intervals, "images": len(crops)}, METRICS)
+    rows = image_rows(result, crops)
+    write_table(list(rows[0]), rows, IMAGES)
     shutil.rmtree(state_dir)
 
 

@@ -1,0 +1,77 @@
+"""Does choosing pay? Ways of pruning at equal cost, before and after the same distillation.
+
+    python -m benchmarks.pruning
+
+Each way is a DVC experiment on the commit at hand, about five minutes on two CPU cores; one that
+has run before is not run again (`dvc exp remove` forgets it). Latency is a ratio to the teacher's,
+measured in turns with it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from dcde.experiments import Experiment, read_experiments
+
+ORIGINAL = "first"
+WAYS: dict[str, list[str]] = {
+    ORIGINAL: ["prune.keep=first"],
+    "last": ["prune.keep=last"],
+    "even": ["prune.keep=even"],
+    "random weights": ["prune.method=random"],
+    "influence on the stream": ["prune.keep=influence", "prune.influence=stream"],
+    "influence on the image": ["prune.keep=influence", "prune.influence=output"],
+    "budget": ["prune.depth_list=null", "prune.budget={decoder_macs: 0.3432}"],
+}
+"""Name to changes of params.yaml; the depth list is the default's."""
+
+
+def experiment_name(way: str) -> str:
+    return "pruning-" + way.replace(" ", "-")
+
+
+def dvc(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True)
+
+
+def main() -> None:
+    done = {run.name for run in read_experiments()}
+    waiting = {way: name for way in WAYS if (name := experiment_name(way)) not in done}
+    for way, name in waiting.items():
+        changes = [part for change in WAYS[way] for part in ("-S", change)]
+        dvc("exp", "run", "--queue", "--force", "--name", name, *changes)
+    if waiting:
+        dvc("exp", "run", "--run-all")
+    found = {run.name: run for run in read_experiments()}
+    print(table({way: found[experiment_name(way)] for way in WAYS}))
+
+
+def table(runs: dict[str, Experiment]) -> str:
+    """Markdown; the gap is the student's LPIPS minus the teacher's."""
+    original = runs[ORIGINAL].eval["gap"]["lpips"]
+    resolution = max(
+        int(key.rpartition("_")[2])
+        for key in runs[ORIGINAL].profile["teacher"]
+        if key.startswith("latency_ms_")
+    )
+    lines = [
+        "| way | MACs % | latency | pruned PSNR dB | pruned LPIPS | PSNR dB | LPIPS | fd_lite0 "
+        "| LPIPS gap | gap over the original's |",
+        "|---" * 10 + "|",
+    ]
+    for way, run in runs.items():
+        pruned, student, gap = (run.eval[part] for part in ("pruned", "student", "gap"))
+        key = f"latency_ms_{resolution}"
+        latency = run.profile["student"][key] / run.profile["teacher"][key]
+        lines.append(
+            f"| {way} | {run.decoder_macs_percent:.1f} | {latency:.2f} "
+            f"| {pruned['psnr_db']:.2f} | {pruned['lpips']:.3f} "
+            f"| {student['psnr_db']:.2f} | {student['lpips']:.4f} | {student['fd_lite0']:.1f} "
+            f"| {gap['lpips']:+.4f} | {gap['lpips'] / original:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""How fast is a step of distillation, against a plain loop as the original did it?
+
+    python -m benchmarks.training --out benchmarks/results/training.json
+
+Three variants in turns, each in a process of its own, on the teacher, photos and loss of the
+pipeline (run `dvc repro` first):
+
+plain   diffusers' `AutoencoderDC` as teacher and student; in each step a crop is read, both models
+        encode and decode it whole, fp32
+ours    cached latents, decoders only, fp32
+fast    ours with bf16 and torch.compile
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+import typer
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from dcde.checkpoint import WEIGHTS, load_model
+from dcde.config import Params, load_params
+from dcde.data import CropDataset, Manifest, plan_epoch, random_crop, to_model_range
+from dcde.devices import best_device, device_name
+from dcde.distill import distill
+from dcde.files import sha256_of
+from dcde.model.diffusers_format import to_diffusers
+from dcde.perceptual import LPIPS_ALEX, import_torchvision, load_lpips
+from dcde.profiling import static_costs
+from dcde.reports import write_metrics
+
+VARIANTS = ("plain", "ours", "fast")
+TEACHER, PRUNED = Path("models/teacher"), Path("models/pruned")
+LPIPS = Path("models/networks") / LPIPS_ALEX
+MANIFEST = Path("data/photos/manifest.json")
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="How often each variant runs.")] = 3,
+    steps: Annotated[int, typer.Option(help="Steps in each measured epoch.")] = 30,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    variant: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    if variant is not None:
+        print(json.dumps(measure(variant, steps)))
+        return
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    for _ in range(rounds):
+        for name in VARIANTS:
+            command = [sys.executable, "-m", "benchmarks.training", "--variant", name]
+            done = subprocess.run(
+                [*command, "--steps", str(steps)], stdout=subprocess.PIPE, text=True, check=True
+            )
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    table = summarize(found)
+    print(
+        f"\n{device_name(best_device())}, medians of {rounds} rounds; MACs bound {mac_bound():.2f}"
+    )
+    print("| variant | images/s | times plain | peak memory MiB |\n|---|---|---|---|")
+    for name, row in table.items():
+        print(
+            f"| {name} | {row['images_per_s']:.2f} | {row['times_plain']:.2f} "
+            f"| {row['peak_memory_mib']:.0f} |"
+        )
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_metrics(
+            {**table, "mac_bound": mac_bound(), "device": device_name(best_device())}, out
+        )
+
+
+def summarize(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Medians over the rounds; the ratio is of variants of the same round."""
+    table = {}
+    for name, runs in found.items():
+        ratios = [
+            run["images_per_s"] / plain["images_per_s"]
+            for run, plain in zip(runs, found["plain"], strict=True)
+        ]
+        table[name] = {
+            "images_per_s": statistics.median(run["images_per_s"] for run in runs),
+            "peak_memory_mib": statistics.median(run["peak_memory_mib"] for run in runs),
+            "times_plain": statistics.median(ratios),
+        }
+    return table
+
+
+def measure(variant: str, steps: int) -> dict[str, float]:
+    """Images/s of the second and third epoch; the first warms up and compiles."""
+    params = load_params(Path("params.yaml"), Params)
+    marks: list[float] = []
+
+    def epoch_done() -> None:
+        if best_device().type == "cuda":
+            torch.cuda.synchronize()
+        marks.append(time.perf_counter())
+
+    if variant == "plain":
+        plain_loop(params, steps, epoch_done)
+    else:
+        our_loop(params, steps, epoch_done, fast=variant == "fast")
+    images = steps * params.distill.batch_size
+    memory = (
+        torch.cuda.max_memory_allocated() / 2**20
+        if best_device().type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )
+    speeds = [images / (b - a) for a, b in itertools.pairwise(marks)]
+    return {"images_per_s": statistics.median(speeds), "peak_memory_mib": memory}
+
+
+def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast: bool) -> None:
+    changes: dict[str, Any] = {
+        "epochs": 3,
+        "samples_per_epoch": steps * params.distill.batch_size,
+        "division_epoch": 1,
+        "precision": "bf16" if fast else "fp32",
+        "compile": fast,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        distill(
+            load_model(PRUNED),
+            load_model(TEACHER),
+            Manifest.load(MANIFEST).train,
+            params=params.distill.model_copy(update=changes),
+            loss=params.loss,
+            gan=params.gan,
+            optimizer=params.optimizer,
+            optimizer_d=params.optimizer_d,
+            runtime=params.runtime,
+            seed=params.seed,
+            lpips_weights=LPIPS,
+            teacher_sha256=sha256_of(TEACHER / WEIGHTS),
+            state_dir=Path(folder) / "state",
+            cache_dir=Path(folder) / "latents",
+            on_epoch=lambda epoch, model: epoch_done(),
+        )
+
+
+def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> None:
+    """The original's step, from its description: whole models, hooks for the features, fp32."""
+    import_torchvision()
+    device = best_device()
+    teacher = to_diffusers(load_model(TEACHER)).to(device).eval().requires_grad_(False)
+    student = to_diffusers(load_model(PRUNED)).to(device).train().requires_grad_(False)
+    student.decoder.requires_grad_(True)
+    for frozen in (student.decoder.norm_out, student.decoder.conv_out):
+        frozen.requires_grad_(False)
+    features: dict[str, torch.Tensor] = {}
+    for name, model in (("teacher", teacher), ("student", student)):
+        model.decoder.conv_act.register_forward_hook(
+            lambda module, inputs, output, name=name: features.update({name: output})
+        )
+    lpips = load_lpips(LPIPS).to(device)
+    optimizer = torch.optim.AdamW(student.decoder.parameters(), lr=params.optimizer.lr)
+    photos = Manifest.load(MANIFEST).train
+    distillation = params.distill
+    samples = steps * distillation.batch_size
+    for epoch in range(3):
+        plan = plan_epoch(len(photos), samples, distillation.crops_per_image, params.seed, epoch)
+        crops = [random_crop(photos[p], distillation.crops, (0, p, n)) for p, n in plan]
+        loader = DataLoader(
+            CropDataset(crops), distillation.batch_size, num_workers=params.runtime.workers
+        )
+        for batch in tqdm(loader, desc=f"plain {epoch + 1}/3"):
+            image = to_model_range(batch["pixels"].to(device))
+            with torch.no_grad():
+                teacher(image)
+            reconstruction = student(image).sample
+            loss = (
+                params.loss["feature"] * F.l1_loss(features["student"], features["teacher"])
+                + params.loss["image"] * F.l1_loss(reconstruction, image)
+                + params.loss["lpips"] * lpips(reconstruction, image).mean()
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        epoch_done()
+
+
+def mac_bound() -> float:
+    """MACs of a plain step over those of ours; a decoder's backward counts as two forwards."""
+    params = load_params(Path("params.yaml"), Params)
+    size = params.distill.crops.image_size
+    teacher = static_costs(load_model(TEACHER).config, size)
+    student = static_costs(load_model(PRUNED).config, size)
+    image = torch.zeros(1, 3, size, size)
+    network = load_lpips(LPIPS)
+    with FlopCounterMode(display=False) as counter:  # of both images, and back to the pixels
+        network(image.requires_grad_(), image.detach()).sum().backward()
+    judge = counter.get_total_flops() // 2
+    decoders = teacher["decoder_macs"] + 3 * student["decoder_macs"] + judge
+    return (2 * teacher["encoder_macs"] + decoders) / decoders
+
+
+if __name__ == "__main__":
+    typer.run(main)
