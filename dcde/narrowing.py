@@ -56,7 +56,9 @@ def prune_width(
         seed: of `random`.
     """
     full, narrow = model.config.decoder, config.decoder
-    energy = input_energy(model, images, batch_size=batch_size)
+    energy: dict[str, Tensor] = {}
+    if choice == "activation" or narrow.widths != full.widths:
+        energy = input_energy(model, images, batch_size=batch_size)
     state = model.cpu().decoder.state_dict()
     if choice == "magnitude":
         scores = magnitude(full, state)
