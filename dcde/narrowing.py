@@ -49,6 +49,8 @@ def prune_width(
 ) -> DCAE:
     """A narrower student of the same depth, with the channels chosen as asked for.
 
+    It is on the images' device, and the model on the CPU.
+
     Args:
         config: the student's, see `dcde.widths.narrow_config`.
         choice: of channels; None is `direct`.
