@@ -49,6 +49,8 @@ def prune_width(
 ) -> DCAE:
     """A narrower student of the same depth, with the channels chosen as asked for.
 
+    It is on the images' device, and the model on the CPU.
+
     Args:
         config: the student's, see `dcde.widths.narrow_config`.
         choice: of channels; None is `direct`.
@@ -56,7 +58,9 @@ def prune_width(
         seed: of `random`.
     """
     full, narrow = model.config.decoder, config.decoder
-    energy = input_energy(model, images, batch_size=batch_size)
+    energy: dict[str, Tensor] = {}
+    if choice == "activation" or narrow.widths != full.widths:
+        energy = input_energy(model, images, batch_size=batch_size)
     state = model.cpu().decoder.state_dict()
     if choice == "magnitude":
         scores = magnitude(full, state)

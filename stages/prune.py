@@ -49,7 +49,9 @@ def main() -> None:
     chosen = summary(teacher.config, student.config, kept)
     measured = {"recalibration": gain, "blocks": {b.name: asdict(b) for b in blocks}}
     write_metrics(chosen | measured, METRICS)
-    print(f"{student.config.name}: kept {chosen['kept']} {gain or ''}")
+    print(
+        f"{student.config.name}: kept {chosen['kept']}", *(f"{k} {v:.2f}" for k, v in gain.items())
+    )
 
 
 if __name__ == "__main__":

@@ -182,6 +182,8 @@ def test_unknown_name_lists_the_zoo() -> None:
         ("depths", (0, 3, 0, 2), "expected at least 1 at every stage but the first"),
         ("widths", (4, 8, 16, 40), "stage 3 has 40, expected a multiple of 32"),
         ("widths", (4, 6, 16, 32), "4 \\* 6 to be a multiple of 16"),
+        ("inner_widths", (4, 8, 16), "inner_widths: found 3 entries, expected 4"),
+        ("inner_widths", (4, 8, 0, 128), "expected at least 1 in each stage"),
     ],
 )
 def test_impossible_stages_are_refused(field: str, value: tuple[int, ...], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from conftest import ROOT, run
 
 from dcde.checkpoint import load_model
 from dcde.files import sha256_of
+from dcde.profiling import static_costs
 
 STAGES = {
     "prepare_data",
@@ -193,6 +195,11 @@ def test_killed_repro_continues_to_the_same_student(workspace: Path) -> None:
 
 BAD = [
     ("prune", {"prune.depth_list": [0, 1]}, "prune.depth_list: found [0, 1] with 2 entries"),
+    (
+        "prune",
+        {"prune.width_list": [16, 32, 64, 100, 128]},
+        "the nearest allowed is [16, 32, 64, 128, 128]",
+    ),
     ("prune", {"prune.method": "best"}, "params.yaml: prune.method: found 'best'"),
     ("distill", {"distill.tap": 7}, "params.yaml: distill.tap: found 7"),
     ("prepare_data", {"data.source": "/nowhere"}, "/nowhere: not found, expected a folder"),
@@ -233,8 +240,10 @@ def test_bad_input_is_one_line_and_leaves_outputs_alone(
     assert {p: p.stat().st_mtime_ns for p in (workspace / "models").rglob("*")} == models
 
 
-def test_influence_ranks_every_block_and_keeps_the_strongest(workspace: Path) -> None:
-    """Last in this file: it leaves the workspace's pruned model changed."""
+def test_influence_ranks_every_block_and_keeps_the_strongest(
+    workspace: Path, tmp_path: Path
+) -> None:
+    """From here on tests leave the workspace's pruned model changed."""
     change_params(workspace, {"prune.keep": "influence", "prune.calibration_images": 2})
     done = run([sys.executable, "-m", "stages.prune"], workspace)
     assert done.returncode == 0, done.stderr
@@ -248,3 +257,33 @@ def test_influence_ranks_every_block_and_keeps_the_strongest(workspace: Path) ->
         kept = {int(place) for place in metrics["kept"][f"stage{stage}"].split(",")}
         dropped = changes.keys() - kept
         assert min(changes[b] for b in kept) >= max(changes[b] for b in dropped)
+    with (workspace / "plots/prune/influence.csv").open() as file:
+        plotted = {row["block"]: float(row["output_change"]) for row in csv.DictReader(file)}
+    assert plotted == {name: block["output_change"] for name, block in metrics["blocks"].items()}
+    dvc(workspace, "plots", "show", "-o", str(tmp_path), "plots/prune/influence.csv")
+    page = (tmp_path / "index.html").read_text()
+    assert all(name in page for name in plotted) and '"field": "output_change"' in page
+
+
+def test_narrow_student_is_counted_and_its_recalibration_reported(workspace: Path) -> None:
+    changes = {
+        "prune.keep": None,
+        "prune.inner_ratio": [1, 0.5, 0.5, 0.5, 0.5],
+        "prune.width_list": [16, 16, 32, 128, 128],
+        "prune.channels": "activation",
+        "prune.calibration_images": 2,
+        "prune.recalibrate": True,
+    }
+    change_params(workspace, changes)
+    done = run([sys.executable, "-m", "stages.prune"], workspace)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((workspace / "metrics/prune.json").read_text())
+    assert metrics["inner_widths"] == "16,16,32,256,256"
+    assert set(metrics["recalibration"]) == {"psnr_db_before", "psnr_db_after"}
+    student, teacher = (load_model(workspace / "models" / n).config for n in ("pruned", "teacher"))
+    macs = [static_costs(config, 256)["decoder_macs"] for config in (student, teacher)]
+    assert metrics["decoder_macs_share"] == pytest.approx(macs[0] / macs[1], rel=1e-5)
+    assert "psnr_db_after " in done.stdout
+    assert (workspace / "plots/prune/influence.csv").read_text().count("\n") == 1
+    done = run([sys.executable, "-m", "stages.distill"], workspace)
+    assert "error: distill.tap: found 3, where the student is 16 channels" in done.stderr

@@ -157,6 +157,46 @@ def test_dead_channels_of_the_stream_are_found(
     assert_same(student, model, latent)
 
 
+def test_shortcut_beside_one_kernel_for_all_pixels(pictures: Tensor, latent: Tensor) -> None:
+    """With `InterpolateConv`, where each coarse channel feeds whole fine ones."""
+    model = model_of("RES", "trms2d", "InterpolateConv")
+    config = narrow_config(model.config, (16, 32, 64, 32), None)
+    sizes = group_sizes(model.config.decoder)
+    kept = at_random(sizes, group_sizes(config.decoder))
+    kill(model, without(sizes, kept))
+    energy = input_energy(model, pictures, batch_size=2)
+    assert_same(cut_channels(model, config, kept, energy), model, latent)
+
+
+def test_activation_finds_channels_that_never_fire(pictures: Tensor) -> None:
+    model = model_of()
+    silent = at_random({"inner": 32}, {"inner": 16})["inner"]
+    for block in model.decoder.stages[1].op_list[1:]:
+        with torch.no_grad():
+            block.main.conv1.conv.bias[silent] = -1e3
+    config = narrow_config(model.config, None, [1, 0.5, 1, 1])
+
+    def student(choice: Choice) -> DCAE:
+        return prune_width(model, config, choice, images=pictures, batch_size=2, seed=0)
+
+    with torch.no_grad():
+        expected = model(pictures)
+        torch.testing.assert_close(student("activation")(pictures), expected, atol=5e-6, rtol=1e-5)
+        assert (student("magnitude")(pictures) - expected).abs().max() > 0.01
+
+
+def test_a_stream_is_chosen_by_what_feeds_it_too() -> None:
+    full = model_of().config.decoder
+    narrow = narrow_config(model_of().config, (16, 16, 32, 32), None).decoder
+    scores = {group: torch.ones(size) for group, size in group_sizes(full).items()}
+    scores["stage3"][40:] = 9.0  # two coarse channels feed each of the 32 fine ones
+    kept = choose_channels(full, narrow, scores, linked=True)
+    assert kept["stage1"].tolist() == [*range(4), *range(20, 32)]
+    assert kept["stage2"].tolist() == kept["stage3"].tolist() == [*range(8), *range(40, 64)]
+    kept = choose_channels(full, narrow, scores, linked=False)
+    assert kept["stage1"].tolist() == [*range(16)]
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_stages_that_shrink_alike_keep_their_shortcuts(choice: Choice, pictures: Tensor) -> None:
     """Whatever is chosen, no upsampling convolution has to make up for a shortcut."""
