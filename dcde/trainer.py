@@ -97,7 +97,7 @@ class Trainer:
         parts = self.learner.parts()
         parts |= self.adversary.parts() if self.adversary is not None else {}
         parts |= {"scaler": accelerator.scaler} if accelerator.scaler is not None else {}
-        self.state = RunState(state_dir, parts, accelerator.device)
+        self.state = RunState(state_dir, parts)
 
     def run(self) -> None:
         """Train to the last epoch, from the saved state where there is one.
@@ -133,8 +133,8 @@ class Trainer:
         elif foreign := self.state.foreign():
             names = ", ".join(path.name for path in foreign)
             self.progress.note(
-                f"starting anew in {folder}: the unfinished runs beside it ({names}) have other "
-                "parameters, data or code, which would have to be set back to go on with them"
+                f"starting anew in {folder}: the unfinished runs beside it ({names}) are of other "
+                "parameters, data or code; delete them if they are not to be gone on with"
             )
 
     def _epoch(self) -> None:
@@ -164,7 +164,7 @@ class Trainer:
             at.batch += len(batches)
             at.step += 1
             self._save_if_due()
-        scores = {}
+        scores: Mapping[str, float] = {}
         if self.accelerator.is_main_process:
             scores = self.on_epoch(at.epoch, self.learner.result())
             self.progress.log(at.step - 1, {f"validation/{k}": v for k, v in scores.items()})
