@@ -32,7 +32,7 @@ from dcde.model.blocks import OpSequential
 from dcde.model.dcae import Decoder, Tap
 from dcde.model.fold import fold_norms
 from dcde.perceptual import load_lpips
-from dcde.processes import make_accelerator
+from dcde.processes import check_batch_size, make_accelerator
 from dcde.runstate import run_key
 from dcde.schedules import dynamic_weights
 from dcde.trainer import Trainer
@@ -151,6 +151,7 @@ def distill(
     ]
     deep = deep_parameters(student.decoder, params.shallow_stages)
     accelerator = make_accelerator(params.precision)
+    check_batch_size(params.batch_size, plan.samples, accelerator)
     device = accelerator.device
     channels_last(teacher, device).requires_grad_(False).eval()
     student.to(device).requires_grad_(False)

@@ -41,7 +41,7 @@ class Trainer:
 
     Args:
         weights_at: epoch to the weight of each term, `gamma` for the GAN.
-        plan: which crops each epoch trains on.
+        plan: which crops each epoch trains on, at least a batch (see `check_batch_size`).
         dataset: crops to items of {"pixels": uint8, ...}, in their order.
         adversary: PatchGAN's settings, where it takes part.
         on_epoch: called in the main process after each epoch with its number and the module as it
@@ -73,16 +73,6 @@ class Trainer:
         self.train, self.optimizer_params, self.runtime = train, optimizer, runtime
         self.on_epoch, self.resting = on_epoch, resting
         self.batches_per_epoch = plan.samples // train.batch_size
-        if self.batches_per_epoch == 0:
-            raise UserError(
-                f"batch_size: found {train.batch_size}, "
-                f"expected at most the {plan.samples} samples of an epoch"
-            )
-        if train.batch_size % accelerator.num_processes:
-            raise UserError(
-                f"batch_size: found {train.batch_size}, "
-                f"expected a multiple of the {accelerator.num_processes} processes"
-            )
 
         torch.manual_seed(seed)  # of the discriminator's weights
         self.adversary = Adversary(*adversary, accelerator) if adversary else None
