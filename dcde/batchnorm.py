@@ -65,7 +65,7 @@ class _Sum(torch.autograd.Function):
         return _all_reduced(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _all_reduced(gradient)
 
 

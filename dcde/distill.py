@@ -28,10 +28,11 @@ from dcde.latents import LatentDataset, cache_latents
 from dcde.learner import Batch
 from dcde.losses import TEACHER_ONLY, Prediction, build_terms, check_weights
 from dcde.model import DCAE
+from dcde.model.blocks import OpSequential
 from dcde.model.dcae import Decoder, Tap
 from dcde.model.fold import fold_norms
 from dcde.perceptual import load_lpips
-from dcde.processes import make_accelerator
+from dcde.processes import check_batch_size, make_accelerator
 from dcde.runstate import run_key
 from dcde.schedules import dynamic_weights
 from dcde.trainer import Trainer
@@ -89,7 +90,7 @@ def deep_parameters(
     Raises:
         UserError: for a stage that the decoder does not have.
     """
-    present = [i for i, stage in enumerate(decoder.stages) if len(stage.op_list)]
+    present = [i for i, stage in enumerate(decoder.stages) if list(stage.parameters())]
     shallow = present[: len(present) // 2] if shallow_stages is None else shallow_stages
     for stage in shallow:
         if stage not in present:
@@ -158,6 +159,7 @@ def distill(
     ]
     deep = deep_parameters(student.decoder, params.shallow_stages)
     accelerator = make_accelerator(params.precision)
+    check_batch_size(params.batch_size, plan.samples, accelerator)
     device = accelerator.device
     channels_last(teacher, device).requires_grad_(False).eval()
     student.to(device).requires_grad_(False)
@@ -165,6 +167,7 @@ def distill(
     if params.freeze_project_out:
         student.decoder.project_out.requires_grad_(False)
     for stage in student.decoder.stages:
+        assert isinstance(stage, OpSequential)
         stage.recompute = params.checkpoint_activations
     terms = build_terms(loss, lpips_weights, device)
     caching = partial(
@@ -175,7 +178,7 @@ def distill(
         model_sha256=teacher_sha256,
         cache_dir=cache_dir,
     )
-    validate = (
+    validate: Callable[[DCAE], Mapping[str, float]] = (
         Validation(
             caching(validation_crops)(validation_crops),
             load_lpips(lpips_weights).to(device),

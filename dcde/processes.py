@@ -41,3 +41,20 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
     if flag:
         accelerator.set_trigger()
     return bool(accelerator.check_trigger())
+
+
+def check_batch_size(batch_size: int, samples: int, accelerator: Accelerator) -> None:
+    """Refuse a batch that an epoch's samples do not fill, or that processes can't share.
+
+    Raises:
+        UserError: saying what was expected.
+    """
+    if batch_size > samples:
+        raise UserError(
+            f"batch_size: found {batch_size}, expected at most the {samples} samples of an epoch"
+        )
+    if batch_size % accelerator.num_processes:
+        raise UserError(
+            f"batch_size: found {batch_size}, "
+            f"expected a multiple of the {accelerator.num_processes} processes"
+        )

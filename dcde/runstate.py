@@ -62,8 +62,8 @@ class RunState:
         parts: modules, optimizers and whatever else has a `state_dict`, by name.
     """
 
-    def __init__(self, folder: Path, parts: Mapping[str, Any], device: torch.device) -> None:
-        self.folder, self.parts, self.device = folder, parts, device
+    def __init__(self, folder: Path, parts: Mapping[str, Any]) -> None:
+        self.folder, self.parts = folder, parts
 
     def save(self, position: Position, name: str = STATE) -> None:
         """Write all parts to the folder.
@@ -77,9 +77,9 @@ class RunState:
 
     def restore(self, name: str) -> dict[str, Any]:
         """Set all parts to what they were at that save; return all that was saved."""
-        state: dict[str, Any] = torch.load(
-            self.folder / name, map_location=self.device, weights_only=True
-        )
+        # The parts copy what they load to their own devices.
+        path = self.folder / name
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         for part, value in self.parts.items():
             value.load_state_dict(state[part])
         return state
@@ -89,7 +89,7 @@ class RunState:
         if not (self.folder / STATE).is_file():
             return None
         state = self.restore(STATE)
-        torch.set_rng_state(state["rng"].cpu())
+        torch.set_rng_state(state["rng"])
         return Position(**state["position"])
 
     def foreign(self) -> list[Path]:

@@ -41,7 +41,7 @@ class Trainer:
 
     Args:
         weights_at: epoch to the weight of each term, `gamma` for the GAN.
-        plan: which crops each epoch trains on.
+        plan: which crops each epoch trains on, at least a batch (see `check_batch_size`).
         dataset: crops to items of {"pixels": uint8, ...}, in their order.
         adversary: PatchGAN's settings, where it takes part.
         on_epoch: called in the main process after each epoch with its number and the module as it
@@ -73,16 +73,6 @@ class Trainer:
         self.train, self.optimizer_params, self.runtime = train, optimizer, runtime
         self.on_epoch, self.resting = on_epoch, resting
         self.batches_per_epoch = plan.samples // train.batch_size
-        if self.batches_per_epoch == 0:
-            raise UserError(
-                f"batch_size: found {train.batch_size}, "
-                f"expected at most the {plan.samples} samples of an epoch"
-            )
-        if train.batch_size % accelerator.num_processes:
-            raise UserError(
-                f"batch_size: found {train.batch_size}, "
-                f"expected a multiple of the {accelerator.num_processes} processes"
-            )
 
         torch.manual_seed(seed)  # of the discriminator's weights
         self.adversary = Adversary(*adversary, accelerator) if adversary else None
@@ -97,7 +87,7 @@ class Trainer:
         parts = self.learner.parts()
         parts |= self.adversary.parts() if self.adversary is not None else {}
         parts |= {"scaler": accelerator.scaler} if accelerator.scaler is not None else {}
-        self.state = RunState(state_dir, parts, accelerator.device)
+        self.state = RunState(state_dir, parts)
 
     def run(self) -> None:
         """Train to the last epoch, from the saved state where there is one.
@@ -133,8 +123,8 @@ class Trainer:
         elif foreign := self.state.foreign():
             names = ", ".join(path.name for path in foreign)
             self.progress.note(
-                f"starting anew in {folder}: the unfinished runs beside it ({names}) have other "
-                "parameters, data or code, which would have to be set back to go on with them"
+                f"starting anew in {folder}: the unfinished runs beside it ({names}) are of other "
+                "parameters, data or code; delete them if they are not to be gone on with"
             )
 
     def _epoch(self) -> None:
@@ -164,7 +154,7 @@ class Trainer:
             at.batch += len(batches)
             at.step += 1
             self._save_if_due()
-        scores = {}
+        scores: Mapping[str, float] = {}
         if self.accelerator.is_main_process:
             scores = self.on_epoch(at.epoch, self.learner.result())
             self.progress.log(at.step - 1, {f"validation/{k}": v for k, v in scores.items()})

@@ -11,7 +11,7 @@ from dcde.errors import one_line_errors
 from dcde.losses import DISTILL_ONLY, build_terms, check_weights
 from dcde.model import DCAE, zoo_config
 from dcde.perceptual import LPIPS_ALEX
-from dcde.processes import make_accelerator
+from dcde.processes import check_batch_size, make_accelerator
 from dcde.runstate import finish_run, run_key, work_dir
 from dcde.trainer import Trainer
 
@@ -33,6 +33,7 @@ def main() -> None:
         crops_per_image=FRESH,
         seed=params.seed,
     )
+    check_batch_size(train.batch_size, plan.samples, accelerator)
     torch.manual_seed(params.seed)
     model = DCAE(zoo_config(params.model))
     quiet_branches(model)

@@ -80,6 +80,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, photos: Path, networks: 
             "distill.crops.image_size": 64,
             "distill.crops.short_side": [64, 128],
             "distill.crops_per_image": 4,
+            "distill.validation_photos": 1,
             "profile.resolutions": [64],
             "profile.runs": 3,
             "runtime.save_minutes": 1e-6,
@@ -156,7 +157,8 @@ def test_experiment_reruns_distill_and_what_follows(workspace: Path) -> None:
 def test_plots_show_losses_and_pictures(workspace: Path, tmp_path: Path) -> None:
     dvc(workspace, "plots", "show", "-o", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
-    for shown in ("loss/total", "epoch_002.jpg", "grid.jpg"):
+    curves = ("loss/total", "weight/feature", "lr_discriminator", "validation/lpips")
+    for shown in (*curves, "epoch_002.jpg", "grid.jpg"):
         assert shown.replace("/", os.sep) in page or shown.replace("/", "_") in page, shown
 
 

@@ -95,6 +95,20 @@ def test_run_cut_inside_an_epoch_ends_as_a_whole_one(
     assert curve(tmp_path / "cut", "loss/image") == curve(tmp_path / "whole", "loss/image")
 
 
+def test_run_cut_between_two_epochs_ends_as_a_whole_one(photo_list: Photos, tmp_path: Path) -> None:
+    _, expected = run_distill(photo_list, tmp_path / "whole", epochs=2)
+
+    def cut(epoch: int, student: DCAE) -> None:
+        raise CutError
+
+    with pytest.raises(CutError):
+        run_distill(photo_list, tmp_path / "cut", epochs=2, on_epoch=cut)
+    position = torch.load(tmp_path / "cut/state.pt", weights_only=True)["position"]
+    assert (position["epoch"], position["batch"]) == (0, 20)
+    _, continued = run_distill(photo_list, tmp_path / "cut", epochs=2)
+    assert same_weights(continued, expected)
+
+
 def test_killed_runs_end_as_an_uninterrupted_one(
     photos: Path, photo_list: Photos, networks: Path, tmp_path: Path
 ) -> None:
@@ -310,7 +324,8 @@ def test_unfinished_runs_of_other_parameters_are_left_alone(
     before = (tmp_path / "a/state.pt").read_bytes()
     capsys.readouterr()
     run_distill(photo_list, tmp_path / "b", epochs=2, tap=2)
-    assert f"starting anew in {tmp_path / 'b'}: the unfinished runs beside it (a) have other " in (
-        capsys.readouterr().out
+    assert (
+        f"starting anew in {tmp_path / 'b'}: the unfinished runs beside it (a) are of other "
+        in (capsys.readouterr().out)
     )
     assert (tmp_path / "a/state.pt").read_bytes() == before

@@ -133,4 +133,4 @@ def test_bad_input_is_named_before_work_starts(
 ) -> None:
     with pytest.raises(UserError, match=message):
         run_distill(photo_list, tmp_path, **changes)
-    assert not (tmp_path / "state.pt").exists()
+    assert not list(tmp_path.iterdir())
