@@ -8,16 +8,16 @@ from typing import Annotated, Literal
 
 import typer
 
+from dcde.checkpoint import Layout
 from dcde.errors import UserError, one_line_errors
 from dcde.presets import overrides, preset_names, preset_row, read_preset
 
 PRESETS = Path("presets")
 TEACHER, STUDENT = "models/teacher", "models/student"
 
-Format = Literal["safetensors", "diffusers", "efficientvit", "onnx"]
-ModelOption = Annotated[
-    str, typer.Option("--model", help="bundled:NAME, hf:OWNER/NAME[@REVISION] or a folder.")
-]
+Format = Literal[Layout, "onnx"]
+SOURCES = "bundled:NAME, hf:OWNER/NAME, hf:OWNER/NAME@REVISION or a folder."
+ModelOption = Annotated[str, typer.Option("--model", help=SOURCES)]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -45,10 +45,7 @@ def preset(
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[
-        list[str],
-        typer.Option(help="bundled:NAME, hf:OWNER/NAME[@REVISION] or a folder; may be repeated."),
-    ],
+    model: Annotated[list[str], typer.Option(help=f"{SOURCES} May be repeated.")],
     images: Annotated[
         Path | None,
         typer.Option(help="A folder of images, in place of the pipeline's evaluation crops."),

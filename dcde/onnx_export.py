@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 """Largest difference to our model, as a share of its largest output."""
 CHECKED = ((1, 1, 1), (2, 2, 3), (1, 9, 5))
 """Batch, height and width of the latents on which graph and model are compared."""
-_ONE_FILE_BYTES = 1_500_000_000
+ONE_FILE_BYTES = 1_500_000_000
 """Weights beyond this go to a file beside the graph, as a protobuf holds 2 GB."""
 
 
@@ -84,7 +84,7 @@ def _write_graph(
             dynamic_shapes=(dims,),
             input_names=[inputs],
             output_names=[outputs],
-            external_data=size > _ONE_FILE_BYTES,
+            external_data=size > ONE_FILE_BYTES,
             verbose=False,
         )
 

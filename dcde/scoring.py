@@ -54,7 +54,7 @@ def score_models(
     for name, model in models.items():  # one at a time: `evaluate` shares the first's encoder
         with tempfile.TemporaryDirectory() as state_dir:
             result = evaluate(
-                {name: model},
+                {"model": model},
                 crops,
                 lpips_metric=lpips_metric,
                 networks=networks,
@@ -65,6 +65,6 @@ def score_models(
                 cache_dir=work_dir() / "references",
             )
         assert result is not None  # this is the only process
-        scores |= result.scores
+        scores[name] = result.scores["model"]
         model.cpu()
     return scores

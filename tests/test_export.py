@@ -129,16 +129,23 @@ def tiny_sana() -> DCAEConfig:
     )
 
 
-@pytest.mark.parametrize("config", [tiny_config(), tiny_sana()], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    ("config", "one_file_bytes"), [(tiny_config(), 1_000_000), (tiny_sana(), 1000)]
+)
 @torch.no_grad()
-def test_onnx_decodes_the_same_at_any_size(config: DCAEConfig, tmp_path: Path) -> None:
+def test_onnx_decodes_the_same_at_any_size(
+    config: DCAEConfig, one_file_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the weights are too large for one file, which lies in the folder too then."""
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
+    monkeypatch.setattr("dcde.onnx_export.ONE_FILE_BYTES", one_file_bytes)
     model = random_model(config)
     export_onnx(model, tmp_path / "model")
-    assert {p.name for p in (tmp_path / "model").iterdir()} == {
-        *("encoder.onnx", "decoder.onnx", "config.json")
-    }
+    files = {"encoder.onnx", "decoder.onnx", "config.json"}
+    if one_file_bytes == 1000:
+        files |= {"encoder.onnx.data", "decoder.onnx.data"}
+    assert {p.name for p in (tmp_path / "model").iterdir()} == files
     for part, field, module in (
         ("decoder", "latent", model.decoder),
         ("encoder", "image", model.encoder),

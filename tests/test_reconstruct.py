@@ -132,3 +132,9 @@ def test_command_shows_the_pipelines_teacher_and_student(
     done = runner.invoke(app, [*command, "--teacher", "nowhere"])
     assert done.exit_code == 1
     assert "error: --teacher: found 'nowhere', expected bundled:<name>" in done.output
+    Path("file").write_text("mine")
+    for out in ("file", "file/below"):
+        done = runner.invoke(app, [*command[:-1], out])
+        assert done.exit_code == 1
+        assert done.stderr.splitlines()[-1].startswith("error: file")
+    assert Path("file").read_text() == "mine"
