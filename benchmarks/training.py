@@ -32,13 +32,12 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from dcde.checkpoint import WEIGHTS, load_model
+from dcde.checkpoint import WEIGHTS, load_model, save_model
 from dcde.config import Params, load_params
 from dcde.data import CropDataset, Manifest, plan_epoch, random_crop, to_model_range
 from dcde.devices import best_device, device_name
 from dcde.distill import distill
 from dcde.files import sha256_of
-from dcde.model.diffusers_format import to_diffusers
 from dcde.perceptual import LPIPS_ALEX, import_torchvision, load_lpips
 from dcde.profiling import static_costs
 from dcde.reports import write_metrics
@@ -128,6 +127,7 @@ def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast
         "epochs": 3,
         "samples_per_epoch": steps * params.distill.batch_size,
         "division_epoch": 1,
+        "validation_photos": 0,
         "precision": "bf16" if fast else "fp32",
         "compile": fast,
     }
@@ -155,8 +155,8 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
     """The original's step, from its description: whole models, hooks for the features, fp32."""
     import_torchvision()
     device = best_device()
-    teacher = to_diffusers(load_model(TEACHER)).to(device).eval().requires_grad_(False)
-    student = to_diffusers(load_model(PRUNED)).to(device).train().requires_grad_(False)
+    teacher = in_diffusers(TEACHER).to(device).eval().requires_grad_(False)
+    student = in_diffusers(PRUNED).to(device).train().requires_grad_(False)
     student.decoder.requires_grad_(True)
     for frozen in (student.decoder.norm_out, student.decoder.conv_out):
         frozen.requires_grad_(False)
@@ -190,6 +190,14 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
             loss.backward()
             optimizer.step()
         epoch_done()
+
+
+def in_diffusers(model: Path) -> Any:
+    from diffusers import AutoencoderDC
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(load_model(model), Path(folder) / "model", "diffusers")
+        return AutoencoderDC.from_pretrained(Path(folder) / "model")
 
 
 def mac_bound() -> float:

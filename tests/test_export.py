@@ -21,6 +21,7 @@ from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_confi
 from dcde.model.zoo import zoo_name
 from dcde.onnx_export import export_onnx
 from dcde.pruning import student_config
+from dcde.widths import narrow_config
 
 LIKE = {
     "in": lambda: scaled_down("dc-ae-f32c32-in-1.0", 32),
@@ -75,6 +76,13 @@ def test_what_diffusers_lacks_is_refused(tmp_path: Path) -> None:
         UserError, match=r"tiny: diffusers' AutoencoderDC has nothing for decoder\."
     ):
         save_model(model, tmp_path / "model", "diffusers")
+    assert not list(tmp_path.iterdir())
+
+
+def test_inner_widths_are_refused(tmp_path: Path) -> None:
+    config = narrow_config(tiny_config(), None, (1, 0.5, 1, 1))
+    with pytest.raises(UserError, match=r"nothing for decoder\.inner_widths"):
+        save_model(DCAE(config), tmp_path / "model", "diffusers")
     assert not list(tmp_path.iterdir())
 
 
