@@ -13,7 +13,7 @@ from dcde.model.blocks import RMSNorm2d
 
 
 @torch.no_grad()
-def input_energy(model: DCAE, images: Tensor, *, batch_size: int) -> dict[str, Tensor]:
+def input_energy(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[str, Tensor]:
     """Mean square of every input channel of each convolution and RMS norm of the decoder.
 
     Args:
@@ -44,7 +44,7 @@ def input_energy(model: DCAE, images: Tensor, *, batch_size: int) -> dict[str, T
 
 
 @torch.no_grad()
-def recalibrate(model: DCAE, images: Tensor, *, batch_size: int) -> dict[str, float]:
+def recalibrate(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[str, float]:
     """Estimate the decoder's batch-norm statistics anew, from its own activations.
 
     Args:

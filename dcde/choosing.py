@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dcde.config import PruneParams
@@ -111,14 +112,17 @@ def choose_blocks(
     return kept_by_place(teacher.decoder.depths, depth_list, keep)
 
 
-def summary(teacher: DCAEConfig, student: DCAEConfig, kept: Kept) -> dict[str, Any]:
-    """What was chosen, for people to read."""
+def summary(
+    teacher: DCAEConfig, student: DCAEConfig, kept: Kept, blocks: Sequence[BlockInfluence]
+) -> dict[str, Any]:
+    """What was chosen and why, for people to read."""
     decoder = student.decoder
     inner = [decoder.inner_width(i) for i in range(len(decoder.widths))]
     lists = {"depth_list": decoder.depths, "width_list": decoder.widths, "inner_widths": inner}
     return {name: ",".join(map(str, values)) for name, values in lists.items()} | {
         "kept": {f"stage{i}": ",".join(map(str, places)) for i, places in enumerate(kept)},
         "decoder_macs_share": decoder_macs_share(teacher, student),
+        "blocks": {b.name: asdict(b) for b in blocks},
     }
 
 

@@ -33,7 +33,7 @@ class BlockInfluence:
 
 @torch.inference_mode()
 def block_influence(
-    model: DCAE, images: Tensor, lpips_metric: nn.Module, *, batch_size: int
+    model: DCAE, images: Tensor, lpips_metric: nn.Module, *, batch_size: int = 8
 ) -> list[BlockInfluence]:
     """Measure every block of the decoder on (B, 3, H, W) images in [-1, 1], in decoding order."""
     batches = images.split(batch_size)

@@ -42,9 +42,8 @@ def prune_width(
     model: DCAE,
     config: DCAEConfig,
     choice: Choice | None,
-    *,
     images: Tensor,
-    batch_size: int,
+    *,
     seed: int,
 ) -> DCAE:
     """A narrower student of the same depth, with the channels chosen as asked for.
@@ -60,7 +59,7 @@ def prune_width(
     full, narrow = model.config.decoder, config.decoder
     energy: dict[str, Tensor] = {}
     if choice == "activation" or narrow.widths != full.widths:
-        energy = input_energy(model, images, batch_size=batch_size)
+        energy = input_energy(model, images)
     state = model.cpu().decoder.state_dict()
     if choice == "magnitude":
         scores = magnitude(full, state)

@@ -199,9 +199,10 @@ def test_what_was_chosen_is_told() -> None:
     student = narrow_config(teacher, None, [1, 1, 0.5, 1, 1]).with_decoder_depths(
         (0, 1, 1, 1, 1), ""
     )
-    told = summary(teacher, student, ((), (3,), (0,), (0,), (1,)))
+    told = summary(teacher, student, ((), (3,), (0,), (0,), (1,)), planned(1, [0.5]))
     assert told["depth_list"] == "0,1,1,1,1" and told["width_list"] == "16,32,64,128,128"
     assert told["inner_widths"] == "16,32,32,512,512" and told["kept"]["stage1"] == "3"
+    assert told["blocks"]["stage1.0"]["output_change"] == 0.5
     full = static_costs(teacher, 256)["decoder_macs"]
     assert told["decoder_macs_share"] == static_costs(student, 256)["decoder_macs"] / full
 

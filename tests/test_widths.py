@@ -115,7 +115,7 @@ def test_dead_inner_channels_are_found_and_removed_with_no_change(
     half = {g: n // 2 if g.endswith("inner") else n for g, n in sizes.items()}
     kill(model, without(sizes, at_random(sizes, half)))
     config = narrow_config(model.config, None, [1, 0.5, 0.5, 0.5])
-    student = prune_width(model, config, choice, images=pictures, batch_size=2, seed=0)
+    student = prune_width(model, config, choice, pictures, seed=0)
     assert student.config.decoder.widths == model.config.decoder.widths
     assert group_sizes(student.config.decoder) == half
     assert_same(student, model, latent)
@@ -153,7 +153,7 @@ def test_dead_channels_of_the_stream_are_found(
     scores = places(full, config.decoder, "random", generator)
     kept = choose_channels(full, config.decoder, scores, linked=False)
     kill(model, without(group_sizes(full), kept))
-    student = prune_width(model, config, choice, images=pictures, batch_size=2, seed=0)
+    student = prune_width(model, config, choice, pictures, seed=0)
     assert_same(student, model, latent)
 
 
@@ -177,7 +177,7 @@ def test_activation_finds_channels_that_never_fire(pictures: Tensor) -> None:
     config = narrow_config(model.config, None, [1, 0.5, 1, 1])
 
     def student(choice: Choice) -> DCAE:
-        return prune_width(model, config, choice, images=pictures, batch_size=2, seed=0)
+        return prune_width(model, config, choice, pictures, seed=0)
 
     with torch.no_grad():
         expected = model(pictures)
@@ -202,7 +202,7 @@ def test_stages_that_shrink_alike_keep_their_shortcuts(choice: Choice, pictures:
     """Whatever is chosen, no upsampling convolution has to make up for a shortcut."""
     model = model_of()
     config = narrow_config(model.config, (16, 16, 32, 32), None)
-    student = prune_width(model, config, choice, images=pictures, batch_size=2, seed=0)
+    student = prune_width(model, config, choice, pictures, seed=0)
     for i in (1, 2):
         theirs = model.decoder.stages[i].op_list[0].main.conv.conv.weight.flatten().tolist()
         ours = student.decoder.stages[i].op_list[0].main.conv.conv.weight.flatten().tolist()
@@ -214,7 +214,7 @@ def test_cutting_nothing_is_the_identity(pictures: Tensor) -> None:
     for widths, inner in ((model.config.decoder.widths, None), (None, [1.0] * 4)):
         config = narrow_config(model.config, widths, inner)
         assert config.decoder == model.config.decoder
-        student = prune_width(model, config, "magnitude", images=pictures, batch_size=2, seed=0)
+        student = prune_width(model, config, "magnitude", pictures, seed=0)
         theirs = model.state_dict()
         assert all(
             torch.equal(tensor, theirs[name]) for name, tensor in student.state_dict().items()
@@ -241,7 +241,7 @@ def test_every_student_runs_saves_loads_and_trains_a_step(
     model = model_of("RES")
     ratio = [0.5 if i == stage else 1.0 for i in range(4)]
     config = narrow_config(model.config, None if inside else widths, ratio if inside else None)
-    student = prune_width(model, config, choice, images=pictures, batch_size=2, seed=0)
+    student = prune_width(model, config, choice, pictures, seed=0)
     ours, theirs = group_sizes(student.config.decoder), group_sizes(model.config.decoder)
     changed = {group for group, size in ours.items() if size != theirs[group]}
     assert changed and all(group.startswith(f"stage{stage}") for group in changed)
@@ -269,9 +269,7 @@ def test_random_channels_come_from_the_seed() -> None:
     config = narrow_config(model.config, None, [1, 0.5, 0.5, 0.5])
 
     def weight(seed: int) -> Tensor:
-        student = prune_width(
-            model, config, "random", images=torch.rand(1, 3, 32, 32), batch_size=1, seed=seed
-        )
+        student = prune_width(model, config, "random", torch.rand(1, 3, 32, 32), seed=seed)
         return student.decoder.stages[1].op_list[1].main.conv1.conv.weight
 
     assert torch.equal(weight(0), weight(0))
@@ -282,9 +280,7 @@ def test_places_of_direct_and_gap() -> None:
     model = model_of()
     config = narrow_config(model.config, None, [1, 0.125, 1, 1])
     for choice, expected in (("direct", [0, 1, 2, 3]), ("gap", [0, 10, 20, 31])):
-        student = prune_width(
-            model, config, choice, images=torch.rand(1, 3, 32, 32), batch_size=1, seed=0
-        )  # type: ignore[arg-type]
+        student = prune_width(model, config, choice, torch.rand(1, 3, 32, 32), seed=0)  # type: ignore[arg-type]
         ours = student.decoder.stages[1].op_list[1].main.conv1.conv.weight
         theirs = model.decoder.stages[1].op_list[1].main.conv1.conv.weight
         assert torch.equal(ours, theirs[expected])
@@ -395,7 +391,7 @@ def test_features_of_another_width_are_refused_before_training(
     def run(tap: int, loss: dict[str, float]) -> None:
         teacher = model_of()
         config = narrow_config(teacher.config, (16, 16, 32, 32), None)
-        student = prune_width(teacher, config, "gap", images=pictures, batch_size=2, seed=0)
+        student = prune_width(teacher, config, "gap", pictures, seed=0)
         run_distill(photo_list, tmp_path / "run", pair=(teacher, student), tap=tap, loss=loss)
 
     with pytest.raises(UserError, match=rf"distill\.tap: found {tap}, .* 16 channels .* 32"):
