@@ -36,7 +36,7 @@ from dcde.processes import check_batch_size, make_accelerator
 from dcde.runstate import run_key
 from dcde.schedules import dynamic_weights
 from dcde.trainer import Trainer
-from dcde.validation import BEST, Validation, hold_out, keep_student
+from dcde.validation import BEST, CROPS_OF_A_PHOTO, Validation, hold_out, keep_student
 
 
 class DistillTask:
@@ -155,7 +155,7 @@ def distill(
     validation_crops = [
         random_crop(photo, params.crops, (seed, i, number))
         for i, photo in enumerate(held_out)
-        for number in range(params.crops_per_image)
+        for number in range(min(params.crops_per_image, CROPS_OF_A_PHOTO))
     ]
     deep = deep_parameters(student.decoder, params.shallow_stages)
     accelerator = make_accelerator(params.precision)

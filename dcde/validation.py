@@ -21,6 +21,8 @@ from dcde.files import whole_file
 from dcde.latents import LatentDataset
 from dcde.model import DCAE
 
+CROPS_OF_A_PHOTO = 16
+"""Validation crops of each held-out photo, where `crops_per_image` allows as many."""
 BEST, LAST = "best", "last"
 """Folders of the kept students; the first epoch of the lowest LPIPS is the best."""
 
