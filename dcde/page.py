@@ -194,10 +194,13 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
         student["psnr_db"] - teacher["psnr_db"],
         student["lpips"] / teacher["lpips"],
     )
-    groups: dict[str, dict[str, Curve]] = {"loss": {}, "weight": {}, "validation": {}, "lr": {}}
+    groups: dict[str, dict[str, Curve]] = {"loss": {}, "weight": {}}
     for name, curve in run.curves.items():
         group, _, last = name.partition("/")
-        groups.setdefault(group, {})[last or group] = curve
+        if group == "validation":  # one a chart: dB and LPIPS share no axis
+            groups[name] = {last: curve}
+        else:
+            groups.setdefault(group, {})[last or group] = curve
     facts = [
         ("teacher", run.teacher),
         ("photos", f"{run.data}, {run.scores['images']} crops for evaluation"),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dcde.calibration import input_energy, mean_psnr_db, recalibrate
 from dcde.data import Photo, load_images
 from dcde.model import DCAE
-from dcde.teacher import load_teacher
+from dcde.sources import load_source
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_energy_is_the_mean_square_of_what_a_layer_reads(tiny_model: DCAE, image
 
 
 def test_recalibration_mends_wrong_statistics_and_nothing_else(images: Tensor) -> None:
-    model, _ = load_teacher("bundled:dc-ae-f16c16-photos", None)
+    model = load_source("bundled:dc-ae-f16c16-photos")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with torch.no_grad():
         right = mean_psnr_db([model(images)], [images])
