@@ -108,13 +108,13 @@ def test_an_end_that_fails_loses_neither_the_run_nor_the_last_student(
 def test_select_says_which_epochs_student_is_the_result(
     select: str, photo_list: Photos, networks: Path, tmp_path: Path
 ) -> None:
-    """A learning rate that ruins the student, so that its best epoch is not the last."""
+    """The learning rate rises until it ruins the student: its best epoch is not the last."""
     after: list[DCAE] = []
     _, student = run_distill(
         photo_list,
         tmp_path,
         loss={"image": 1.0},
-        optimizer={"lr": 0.3, "cosine_t0": 100},
+        optimizer={"lr": 1.0, "cosine_t0": 100, "warmup_steps": 200},
         validation_photos=2,
         select=select,
         lpips_weights=str(networks / "lpips_alex.safetensors"),
