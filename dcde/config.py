@@ -230,8 +230,12 @@ class EvalParams(Section):
 
 
 class ProfileParams(Section):
-    resolutions: tuple[PositiveInt, ...]
+    resolutions: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """Sides of square images in pixels."""
+    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    """Latents decoded at a time."""
+    precision: Literal["fp32", "bf16"]
+    """Of weights and maps."""
     warmup_runs: PositiveInt
     runs: PositiveInt
 

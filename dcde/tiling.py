@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dcde.optimizing import COARSE, FusedAttention, FusedDecoder, FusedOp
+from dcde.fused import COARSE, FusedAttention, FusedOp
+from dcde.optimizing import FusedDecoder
 
 
 @torch.inference_mode()
@@ -29,7 +30,7 @@ def decode_tiled(decoder: FusedDecoder, latent: Tensor, *, tile_size: int = 512)
         tile_size: side of the image's tiles in pixels. Margins are computed twice: for the
             published f32 decoder about 120 px around each tile.
     """
-    ops = list(decoder.ops)
+    ops = decoder.steps
     left = decoder.downsampling  # of the image's side, before each operation
     fine = 0
     for i, op in enumerate(ops):

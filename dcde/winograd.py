@@ -41,6 +41,11 @@ class WinogradConv2d(nn.Module):
     rounding error. Weights take 4 or 1.8 times the memory.
     """
 
+    kernel: Tensor  # (n * n, in, out)
+    into: Tensor  # (n * n, n * n), of an input tile to what is multiplied
+    back: Tensor  # (m * m, n * n), of the product to an output tile
+    bias: Tensor | None
+
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         dtype = conv.weight.dtype
@@ -48,9 +53,9 @@ class WinogradConv2d(nn.Module):
         b, g, a = (torch.tensor(x, dtype=torch.float64) for x in rows)
         kernel = torch.einsum("ar,kcrs,bs->abck", g, conv.weight.detach().cpu().double(), g)
         tensors = {
-            "kernel": kernel.flatten(0, 1),  # (n * n, in, out)
-            "into": torch.kron(b, b),  # (n * n, n * n)
-            "back": torch.kron(a, a),  # (m * m, n * n)
+            "kernel": kernel.flatten(0, 1),
+            "into": torch.kron(b, b),
+            "back": torch.kron(a, a),
         }
         for name, tensor in tensors.items():
             value = tensor.to(conv.weight.device, dtype).contiguous()

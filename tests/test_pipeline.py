@@ -120,6 +120,8 @@ def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
     assert costs["student"]["decoder_macs"] <= 0.35 * costs["teacher"]["decoder_macs"]
     assert costs["student"]["encoder_params"] == costs["teacher"]["encoder_params"]
     assert costs["student"]["latency_ms_64"] > 0 and costs["device"]
+    for way in ("optimized", "diffusers"):
+        assert costs["student"][way]["latency_ms_64"] > 0
     assert len(list((workspace / "plots/distill_samples").glob("*.jpg"))) == 2
     assert (workspace / "plots/eval/grid.jpg").is_file()
     assert (workspace / "plots/distill/plots/metrics/loss/total.tsv").is_file()

@@ -1,0 +1,115 @@
+"""How fast is decoding, against diffusers' `AutoencoderDC` with the same weights?
+
+    python -m benchmarks.decoding --out benchmarks/results/decoding.json
+    python -m benchmarks.decoding --compile      # also compiled, which takes minutes to start
+
+All ways to decode a model take turns in one process: diffusers as it comes, our plain decoder and
+`dcde.optimize`'s, in fp32 and in bf16 weights, on the GPU where there is one. `bundled` is the
+bundled teacher, `f32c32` the architecture of dc-ae-f32c32-in-1.0 and `w4-v3` its student, both with
+random weights. On two CPU cores the full-size models take a quarter of an hour at 512 px.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from dcde.checkpoint import load_model
+from dcde.devices import best_device, device_name
+from dcde.latency import DTYPES, decode_costs, decoders, example_latent
+from dcde.model import DCAE, zoo_config
+from dcde.reports import markdown_table, write_metrics
+
+BUNDLED = Path("dcde/assets/dc-ae-f16c16-photos")
+TEACHER, STUDENT = "f32c32", "w4-v3"
+FULL_SIZE = {TEACHER: "dc-ae-f32c32-in-1.0", STUDENT: "dc-ae-f32c32-in-1.0-w4-v3"}
+GROUPS = (("bundled",), (TEACHER, STUDENT))
+"""Models that are timed in turns with each other: their latents are the same."""
+
+
+def main(
+    resolution: Annotated[int, typer.Option(help="Side of the image in pixels.")] = 512,
+    batch: Annotated[int, typer.Option(help="Latents decoded at a time.")] = 1,
+    runs: Annotated[int, typer.Option(help="Measured runs of each way.")] = 10,
+    warmup_runs: Annotated[int, typer.Option(help="Runs before these.")] = 2,
+    compile: Annotated[bool, typer.Option(help="Also torch.compile ours and diffusers'.")] = False,
+    full_size: Annotated[bool, typer.Option(help="Also the full-size models.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+) -> None:
+    device = best_device()
+    print(f"{device_name(device)}, {resolution} px, batch {batch}\n")
+    found: dict[str, dict[str, float]] = {}
+    for group in GROUPS if full_size else GROUPS[:1]:
+        for precision, dtype in DTYPES.items():
+            models = {name: _model(name) for name in group}
+            config = models[group[0]].config
+            ways = {
+                (name, way): decode
+                for name, by_way in decoders(models, dtype, device).items()
+                for way, decode in by_way.items()
+            }
+            if compile:
+                ways |= {
+                    (name, f"{way}, compiled"): torch.compile(decode)
+                    for (name, way), decode in ways.items()
+                    if way != "plain"
+                }
+            latent = example_latent(config, resolution, batch, seed=0).to(device, dtype)
+            costs = decode_costs(ways, latent, warmup_runs=warmup_runs, runs=runs)
+            for (name, way), values in costs.items():
+                found[f"{name}, {precision}, {way}"] = {
+                    **{key: value for key, value in values.items() if value is not None},
+                    **_ratios(name, way, {key: cost["latency_ms"] for key, cost in costs.items()}),
+                }
+    print(_table(found))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        settings = {"device": device_name(device), "resolution": resolution, "batch": batch}
+        write_metrics({**settings, "decoders": found}, out)
+
+
+def _model(name: str) -> DCAE:
+    torch.manual_seed(0)
+    return DCAE(zoo_config(FULL_SIZE[name])).eval() if name in FULL_SIZE else load_model(BUNDLED)
+
+
+def _ratios(
+    name: str, way: str, latency_ms: dict[tuple[str, str], float | None]
+) -> dict[str, float]:
+    """How many times as fast as diffusers, compiled or not as it is, with the same weights.
+
+    For the student, also as diffusers with its teacher's weights.
+    """
+    suffix = ", compiled" if way.endswith(", compiled") else ""
+    peers = {"times_diffusers": name, "times_teacher_in_diffusers": TEACHER}
+    return {
+        ratio: latency_ms[peer, f"diffusers{suffix}"] / latency_ms[name, way]  # type: ignore[operator]
+        for ratio, peer in peers.items()
+        if ratio == "times_diffusers" or name == STUDENT
+    }
+
+
+def _table(found: dict[str, dict[str, float]]) -> str:
+    head = ["decoder", "ms", "p10-p90", "images/s", "MiB", "times diffusers", "times its teacher"]
+    rows = [head]
+    for name, values in found.items():
+        times_teacher = values.get("times_teacher_in_diffusers")
+        rows.append(
+            [
+                name,
+                f"{values['latency_ms']:.1f}",
+                f"{values['latency_p10_ms']:.1f}-{values['latency_p90_ms']:.1f}",
+                f"{values['images_per_s']:.2f}",
+                f"{values.get('peak_memory_mib', float('nan')):.0f}",
+                f"{values['times_diffusers']:.2f}",
+                "" if times_teacher is None else f"{times_teacher:.2f}",
+            ]
+        )
+    return markdown_table(rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)
