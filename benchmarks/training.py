@@ -32,13 +32,14 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from dcde.checkpoint import WEIGHTS, load_model, save_model
+from dcde.checkpoint import WEIGHTS, load_model
 from dcde.config import Params, load_params
 from dcde.data import CropDataset, Manifest, plan_epoch, random_crop, to_model_range
 from dcde.devices import best_device, device_name
 from dcde.distill import distill
 from dcde.files import sha256_of
-from dcde.perceptual import LPIPS_ALEX, import_torchvision, load_lpips
+from dcde.peer import diffusers_model
+from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.profiling import static_costs
 from dcde.reports import write_metrics
 
@@ -153,10 +154,9 @@ def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast
 
 def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> None:
     """The original's step, from its description: whole models, hooks for the features, fp32."""
-    import_torchvision()
     device = best_device()
-    teacher = in_diffusers(TEACHER).to(device).eval().requires_grad_(False)
-    student = in_diffusers(PRUNED).to(device).train().requires_grad_(False)
+    teacher = diffusers_model(load_model(TEACHER)).to(device).eval().requires_grad_(False)
+    student = diffusers_model(load_model(PRUNED)).to(device).train().requires_grad_(False)
     student.decoder.requires_grad_(True)
     for frozen in (student.decoder.norm_out, student.decoder.conv_out):
         frozen.requires_grad_(False)
@@ -190,14 +190,6 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
             loss.backward()
             optimizer.step()
         epoch_done()
-
-
-def in_diffusers(model: Path) -> Any:
-    from diffusers import AutoencoderDC
-
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(load_model(model), Path(folder) / "model", "diffusers")
-        return AutoencoderDC.from_pretrained(Path(folder) / "model")
 
 
 def mac_bound() -> float:

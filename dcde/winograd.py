@@ -63,7 +63,7 @@ class WinogradConv2d(nn.Module):
         self.register_buffer("bias", conv.bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        m, (B, C, H, W) = self.tile, x.shape
+        m, (B, _, H, W) = self.tile, x.shape
         high, wide = -(-H // m), -(-W // m)  # tiles
         # Zeros around, and up to whole tiles.
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, wide * m - W + 1, 1, high * m - H + 1))
