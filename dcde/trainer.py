@@ -153,7 +153,8 @@ class Trainer:
             self.progress.bar.update(self._samples(batches))
             at.batch += len(batches)
             at.step += 1
-            self._save_if_due()
+            if at.batch < self.batches_per_epoch:
+                self._save_if_due()
         scores: Mapping[str, float] = {}
         if self.accelerator.is_main_process:
             scores = self.on_epoch(at.epoch, self.learner.result())
@@ -163,7 +164,9 @@ class Trainer:
         shown = "".join(f", {k} {v:.4g}" for k, v in scores.items())
         self.progress.note(f"{name}: {seconds:.0f} s, {waiting}{shown}")
         at.epoch, at.batch = at.epoch + 1, 0
-        self._save()
+        # Saved together with the epoch's end only: the scores' curves would get a second row if
+        # the run could go on between the last step and them.
+        self._save_if_due(now=True)
 
     def _windows(self, crops: Sequence[Crop]) -> Iterator[list[Batch]]:
         """The epoch's batches, from the position on, as many together as make one step."""
@@ -238,14 +241,14 @@ class Trainer:
             curves["loss_scale"] = self.accelerator.scaler.get_scale()
         self.progress.log(self.position.step, curves | dict(rates))
 
-    def _save_if_due(self) -> None:
+    def _save_if_due(self, *, now: bool = False) -> None:
         """Save where time is up or a process was asked to stop, and then do stop.
 
         Raises:
             UserError: after saving, on every process at the same step.
         """
         stop = any_process(self.accelerator, self.stopping())
-        if stop or time.monotonic() - self.saved_at > 60 * self.runtime.save_minutes:
+        if now or stop or time.monotonic() - self.saved_at > 60 * self.runtime.save_minutes:
             self._save()
         if stop:
             raise UserError(

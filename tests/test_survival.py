@@ -39,6 +39,7 @@ from dcde.learner import Batch, Learner
 from dcde.losses import PURE_TERMS, Prediction, image_l1
 from dcde.model import DCAE
 from dcde.processes import make_accelerator
+from dcde.runstate import STATE, Position, RunState
 
 Photos = tuple[Photo, ...]
 SMALL: dict[str, Any] = {"epochs": 2, "samples_per_epoch": 40, "crops_per_image": 10_000}
@@ -95,18 +96,31 @@ def test_run_cut_inside_an_epoch_ends_as_a_whole_one(
     assert curve(tmp_path / "cut", "loss/image") == curve(tmp_path / "whole", "loss/image")
 
 
-def test_run_cut_between_two_epochs_ends_as_a_whole_one(photo_list: Photos, tmp_path: Path) -> None:
-    _, expected = run_distill(photo_list, tmp_path / "whole", epochs=2)
+def test_run_cut_at_an_epochs_end_ends_as_a_whole_one(
+    photo_list: Photos, networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scores are logged, but the state that knows of them is not saved."""
+    arguments: dict[str, Any] = {
+        "epochs": 2,
+        "validation_photos": 1,
+        "lpips_weights": str(networks / "lpips_alex.safetensors"),
+    }
+    _, expected = run_distill(photo_list, tmp_path / "whole", **arguments)
+    save = RunState.save
 
-    def cut(epoch: int, student: DCAE) -> None:
-        raise CutError
+    def cut(self: RunState, position: Position, name: str = STATE) -> None:
+        if (position.epoch, position.batch) == (1, 0):
+            raise CutError
+        save(self, position, name)
 
-    with pytest.raises(CutError):
-        run_distill(photo_list, tmp_path / "cut", epochs=2, on_epoch=cut)
-    position = torch.load(tmp_path / "cut/state.pt", weights_only=True)["position"]
-    assert (position["epoch"], position["batch"]) == (0, 20)
-    _, continued = run_distill(photo_list, tmp_path / "cut", epochs=2)
+    with monkeypatch.context() as patch, pytest.raises(CutError):
+        patch.setattr(RunState, "save", cut)
+        run_distill(photo_list, tmp_path / "cut", **arguments)
+    assert len(curve(tmp_path / "cut", "validation/lpips")) == 1
+    _, continued = run_distill(photo_list, tmp_path / "cut", **arguments)
     assert same_weights(continued, expected)
+    for name in ("validation/lpips", "loss/image"):
+        assert curve(tmp_path / "cut", name) == curve(tmp_path / "whole", name)
 
 
 def test_killed_runs_end_as_an_uninterrupted_one(
