@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 from dcde.experiments import Experiment, read_experiments
+from dcde.reports import markdown_table
 
 ORIGINAL = "first"
 WAYS: dict[str, list[str]] = {
@@ -55,22 +56,19 @@ def table(runs: dict[str, Experiment]) -> str:
         for key in runs[ORIGINAL].profile["teacher"]
         if key.startswith("latency_ms_")
     )
-    lines = [
-        "| way | MACs % | latency | pruned PSNR dB | pruned LPIPS | PSNR dB | LPIPS | fd_lite0 "
-        "| LPIPS gap | gap over the original's |",
-        "|---" * 10 + "|",
-    ]
+    head = ["way", "MACs %", "latency", "pruned PSNR dB", "pruned LPIPS"]
+    rows = [[*head, "PSNR dB", "LPIPS", "fd_lite0", "LPIPS gap", "gap over the original's"]]
     for way, run in runs.items():
         pruned, student, gap = (run.eval[part] for part in ("pruned", "student", "gap"))
         key = f"latency_ms_{resolution}"
         latency = run.profile["student"][key] / run.profile["teacher"][key]
-        lines.append(
-            f"| {way} | {run.decoder_macs_percent:.1f} | {latency:.2f} "
-            f"| {pruned['psnr_db']:.2f} | {pruned['lpips']:.3f} "
-            f"| {student['psnr_db']:.2f} | {student['lpips']:.4f} | {student['fd_lite0']:.1f} "
-            f"| {gap['lpips']:+.4f} | {gap['lpips'] / original:.2f} |"
-        )
-    return "\n".join(lines)
+        cost = [f"{run.decoder_macs_percent:.1f}", f"{latency:.2f}"]
+        before = [f"{pruned['psnr_db']:.2f}", f"{pruned['lpips']:.3f}"]
+        after = [f"{student['psnr_db']:.2f}", f"{student['lpips']:.4f}"]
+        after.append(f"{student['fd_lite0']:.1f}")
+        gaps = [f"{gap['lpips']:+.4f}", f"{gap['lpips'] / original:.2f}"]
+        rows.append([way, *cost, *before, *after, *gaps])
+    return markdown_table(rows)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,14 @@ from tqdm import tqdm
 
 from dcde.checkpoint import WEIGHTS, load_model
 from dcde.config import Params, load_params
-from dcde.data import CropDataset, Manifest, plan_epoch, random_crop, to_model_range
+from dcde.data import CropDataset, EpochPlan, Manifest, to_model_range
 from dcde.devices import best_device, device_name
 from dcde.distill import distill
 from dcde.files import sha256_of
 from dcde.peer import diffusers_model
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.profiling import static_costs
-from dcde.reports import write_metrics
+from dcde.reports import markdown_table, write_metrics
 
 VARIANTS = ("plain", "ours", "fast")
 TEACHER, PRUNED = Path("models/teacher"), Path("models/pruned")
@@ -67,20 +67,18 @@ def main(
             )
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
     table = summarize(found)
+    device, bound = device_name(best_device()), mac_bound()
     print(
-        f"\n{device_name(best_device())}, medians of {rounds} rounds; MACs bound {mac_bound():.2f}"
+        f"\n{device}, medians of {rounds} rounds; by MACs alone ours is {bound:.2f} times plain\n"
     )
-    print("| variant | images/s | times plain | peak memory MiB |\n|---|---|---|---|")
+    rows = [["variant", "images/s", "times plain", "peak memory MiB"]]
     for name, row in table.items():
-        print(
-            f"| {name} | {row['images_per_s']:.2f} | {row['times_plain']:.2f} "
-            f"| {row['peak_memory_mib']:.0f} |"
-        )
+        speed, times = f"{row['images_per_s']:.2f}", f"{row['times_plain']:.2f}"
+        rows.append([name, speed, times, f"{row['peak_memory_mib']:.0f}"])
+    print(markdown_table(rows))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_metrics(
-            {**table, "mac_bound": mac_bound(), "device": device_name(best_device())}, out
-        )
+        write_metrics({**table, "mac_bound": bound, "device": device}, out)
 
 
 def summarize(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -167,14 +165,19 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
         )
     lpips = load_lpips(LPIPS).to(device)
     optimizer = torch.optim.AdamW(student.decoder.parameters(), lr=params.optimizer.lr)
-    photos = Manifest.load(MANIFEST).train
     distillation = params.distill
-    samples = steps * distillation.batch_size
+    plan = EpochPlan(
+        Manifest.load(MANIFEST).train,
+        distillation.crops,
+        samples=steps * distillation.batch_size,
+        crops_per_image=distillation.crops_per_image,
+        seed=params.seed,
+    )
     for epoch in range(3):
-        plan = plan_epoch(len(photos), samples, distillation.crops_per_image, params.seed, epoch)
-        crops = [random_crop(photos[p], distillation.crops, (0, p, n)) for p, n in plan]
         loader = DataLoader(
-            CropDataset(crops), distillation.batch_size, num_workers=params.runtime.workers
+            CropDataset(plan.crops(epoch)),
+            distillation.batch_size,
+            num_workers=params.runtime.workers,
         )
         for batch in tqdm(loader, desc=f"plain {epoch + 1}/3"):
             image = to_model_range(batch["pixels"].to(device))
