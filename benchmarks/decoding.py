@@ -46,11 +46,7 @@ def main(
         for precision, dtype in DTYPES.items():
             models = {name: _model(name) for name in group}
             config = models[group[0]].config
-            ways = {
-                (name, way): decode
-                for name, by_way in decoders(models, dtype, device).items()
-                for way, decode in by_way.items()
-            }
+            ways = decoders(models, dtype, device)
             if compile:
                 ways |= {
                     (name, f"{way}, compiled"): torch.compile(decode)

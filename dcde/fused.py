@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,12 +21,8 @@ from dcde.model.blocks import (
     RMSNorm2d,
 )
 from dcde.model.spec import HEAD_DIM
-from dcde.winograd import WinogradConv2d
 
-COARSE = 8
-"""Maps at 1/8 of the image's side and below are coarse: small beside their channels."""
-WINOGRAD_MIN_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}
-"""Below these, transforming a map costs more than the multiplications that it saves."""
+M = TypeVar("M", bound=nn.Module)
 
 
 class FusedOp(nn.Module):
@@ -36,13 +34,9 @@ class FusedOp(nn.Module):
     """Outputs for each input along a side."""
 
 
-def _conv3x3(conv: nn.Conv2d, downsampling: int) -> nn.Module:
-    """The convolution in the form that is quickest for an input at 1/downsampling."""
-    weight = conv.weight
-    wide = min(weight.shape[:2]) >= WINOGRAD_MIN_CHANNELS[weight.dtype]
-    if wide and downsampling <= COARSE and weight.device.type == "cpu":
-        return WinogradConv2d(conv)
-    return conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def _channels_last(module: M) -> M:
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
 
 
 def _with_shortcut(conv: nn.Conv2d, repeats: int) -> nn.Conv2d:
@@ -98,7 +92,7 @@ class FusedInput(FusedOp):
         super().__init__()
         conv, shortcut = project_in.main.conv, project_in.shortcut
         assert isinstance(conv, nn.Conv2d) and isinstance(shortcut, ChannelDuplicate)
-        self.conv = _conv3x3(_with_shortcut(conv, shortcut.repeats), 2 * COARSE)
+        self.conv = _channels_last(_with_shortcut(conv, shortcut.repeats))
 
     def forward(self, latent: Tensor) -> Tensor:
         dtype = next(self.conv.parameters()).dtype
@@ -110,11 +104,11 @@ class FusedResBlock(FusedOp):
 
     margin = 2
 
-    def __init__(self, block: ResBlock, downsampling: int) -> None:
+    def __init__(self, block: ResBlock) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(block.conv1.conv, downsampling)
+        self.conv1 = _channels_last(block.conv1.conv)
         self.act = _act(block.conv1.act)
-        self.conv2 = _conv3x3(block.conv2.conv, downsampling)
+        self.conv2 = _channels_last(block.conv2.conv)
         norm = block.conv2.norm
         self.norm = RMSNorm(norm) if isinstance(norm, RMSNorm2d) else None
 
@@ -137,7 +131,7 @@ class FusedAttention(FusedOp):
     def __init__(self, attention: LiteMLA) -> None:
         super().__init__()
         self.qkv = _matrix(attention.qkv.conv)
-        self.aggreg = attention.aggreg.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.aggreg = _channels_last(attention.aggreg)
         self.reach = 2 if len(attention.aggreg) else 0
         """Margin of `heads`: the 5x5 branch's."""
         self.proj = _matrix(attention.proj.conv)
@@ -185,7 +179,7 @@ class FusedGLU(FusedOp):
         super().__init__()
         expand, depth, project = glu.inverted_conv, glu.depth_conv, glu.point_conv
         self.expand = _matrix(expand.conv)
-        self.depth = depth.conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.depth = _channels_last(depth.conv)
         self.project = _matrix(project.conv)
         assert isinstance(project.norm, RMSNorm2d)
         self.norm = RMSNorm(project.norm)
@@ -202,7 +196,7 @@ class FusedUpsample(FusedOp):
 
     margin, scale = 1, 2
 
-    def __init__(self, up: nn.Module, shortcut: nn.Module | None, downsampling: int) -> None:
+    def __init__(self, up: nn.Module, shortcut: nn.Module | None) -> None:
         super().__init__()
         assert isinstance(up, ConvPixelShuffle | InterpolateConv)
         conv = _at_low_resolution(up.conv.conv) if isinstance(up, InterpolateConv) else up.conv.conv
@@ -213,7 +207,7 @@ class FusedUpsample(FusedOp):
         for parameter in conv.parameters():
             rows = parameter.data.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
             parameter.data = rows.contiguous()
-        self.conv = _conv3x3(conv, downsampling)
+        self.conv = _channels_last(conv)
 
     def forward(self, x: Tensor) -> Tensor:
         y = _nhwc(self.conv(x))
@@ -257,7 +251,7 @@ class FusedConv(FusedOp):
 
     def __init__(self, layer: ConvLayer) -> None:
         super().__init__()
-        self.conv = _conv3x3(layer.conv, 1)
+        self.conv = _channels_last(layer.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)

@@ -28,20 +28,23 @@ Decode = Callable[[Tensor], Tensor]
 
 def decoders(
     models: Mapping[str, DCAE], dtype: torch.dtype, device: torch.device
-) -> dict[str, dict[str, Decode]]:
+) -> dict[tuple[str, str], Decode]:
     """Ways to decode with each model's weights: `plain`, `optimized` and `diffusers`.
 
     The last is left out where diffusers is not installed or its class can't express the model.
+
+    Returns:
+        (model, way) to the function.
     """
-    ways: dict[str, dict[str, Decode]] = {}
+    ways: dict[tuple[str, str], Decode] = {}
     for name, model in models.items():
         model = model.to(device)
-        ways[name] = {"optimized": optimize(model, dtype=dtype)}
+        ways[name, "optimized"] = optimize(model, dtype=dtype)
         with suppress(ImportError, ValueError):
             peer = diffusers_model(model)
             peer.decoder.to(dtype)
-            ways[name]["diffusers"] = partial(_diffusers_decode, peer)
-        ways[name]["plain"] = copy.deepcopy(model).to(dtype).decode
+            ways[name, "diffusers"] = partial(_diffusers_decode, peer)
+        ways[name, "plain"] = copy.deepcopy(model).to(dtype).decode
     return ways
 
 

@@ -9,7 +9,6 @@ What diffusers' and the plain decoder spend beyond the multiplications, and what
   middle tap of the 3x3 convolution beside it.
 - Attention stays in the decoder's precision: its sums over positions overflow fp16, not bf16.
 - Activations and residual sums are in place.
-- On a CPU, where convolutions are bound by multiplications, wide ones take Winograd's form.
 """
 
 from __future__ import annotations
@@ -74,13 +73,13 @@ class FusedDecoder(nn.Module):
         decoder = fold_norms(model.decoder).to(dtype)
         self.downsampling = model.config.downsampling
         ops: list[FusedOp] = [FusedInput(decoder.project_in)]
-        for i, stage in reversed(list(enumerate(decoder.stages))):
+        for stage in reversed(decoder.stages):
             assert isinstance(stage, OpSequential)
             for op in stage.op_list:
-                ops += _fuse(op, 2**i)
+                ops += _fuse(op)
         norm, act, out = decoder.project_out.op_list
         ops.append(FusedNorm(norm, act))
-        ops.append(FusedConv(out) if isinstance(out, ConvLayer) else FusedUpsample(out, None, 2))
+        ops.append(FusedConv(out) if isinstance(out, ConvLayer) else FusedUpsample(out, None))
         self.ops = nn.ModuleList(ops)
 
     @property
@@ -97,13 +96,13 @@ class FusedDecoder(nn.Module):
         return x
 
 
-def _fuse(op: nn.Module, downsampling: int) -> list[FusedOp]:
-    """A block or upsampling of a stage; its output map is at 1/downsampling of the image."""
+def _fuse(op: nn.Module) -> list[FusedOp]:
+    """A block or upsampling of a stage."""
     if isinstance(op, EfficientViTBlock):
         attention, glu = op.context_module.main, op.local_module.main
         assert isinstance(attention, LiteMLA) and isinstance(glu, GLUMBConv)
         return [FusedAttention(attention), FusedGLU(glu)]
     assert isinstance(op, Residual)
     if isinstance(op.main, ResBlock):
-        return [FusedResBlock(op.main, downsampling)]
-    return [FusedUpsample(op.main, op.shortcut, 2 * downsampling)]
+        return [FusedResBlock(op.main)]
+    return [FusedUpsample(op.main, op.shortcut)]

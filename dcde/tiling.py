@@ -16,8 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dcde.fused import COARSE, FusedAttention, FusedOp
+from dcde.fused import FusedAttention, FusedOp
 from dcde.optimizing import FusedDecoder
+
+COARSE = 8
+"""Maps at 1/8 of the image's side and below are coarse: small beside their channels."""
 
 
 @torch.inference_mode()

@@ -25,12 +25,11 @@ def main() -> None:
     }
     dtype = DTYPES[profile.precision]
     ways = decoders(models, dtype, device)
-    flat = {(name, way): decode for name, by_way in ways.items() for way, decode in by_way.items()}
     for resolution in profile.resolutions:
         for batch in profile.batch_sizes:
             latent = example_latent(models["teacher"].config, resolution, batch, params.seed)
             decoding = decode_costs(
-                flat, latent.to(device, dtype), warmup_runs=profile.warmup_runs, runs=profile.runs
+                ways, latent.to(device, dtype), warmup_runs=profile.warmup_runs, runs=profile.runs
             )
             for (name, way), values in decoding.items():
                 # The plain model's at batch 1 are the model's own entries, the others below them.

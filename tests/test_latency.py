@@ -17,8 +17,8 @@ def test_costs_of_each_way_at_a_batch(tiny_model: DCAE) -> None:
     latent = example_latent(tiny_model.config, 64, batch=2, seed=0)
     assert latent.shape == (2, 4, 8, 8)
     assert torch.equal(latent, example_latent(tiny_model.config, 64, batch=2, seed=0))
-    ways = decoders({"teacher": tiny_model}, torch.float32, CPU)["teacher"]
-    assert set(ways) == {"plain", "optimized", "diffusers"}
+    ways = decoders({"teacher": tiny_model}, torch.float32, CPU)
+    assert set(ways) == {("teacher", way) for way in ("plain", "optimized", "diffusers")}
     images = [decode(latent) for decode in ways.values()]
     assert all(torch.allclose(image, images[0], atol=1e-4) for image in images)
     for costs in decode_costs(ways, latent, warmup_runs=1, runs=5).values():
@@ -27,7 +27,7 @@ def test_costs_of_each_way_at_a_batch(tiny_model: DCAE) -> None:
 
 
 def test_precision_is_that_of_every_way(tiny_model: DCAE) -> None:
-    ways = decoders({"teacher": tiny_model}, torch.bfloat16, CPU)["teacher"]
+    ways = decoders({"teacher": tiny_model}, torch.bfloat16, CPU)
     latent = example_latent(tiny_model.config, 64, batch=1, seed=0).bfloat16()
     assert {decode(latent).dtype for decode in ways.values()} == {torch.bfloat16}
     assert {p.dtype for p in tiny_model.parameters()} == {torch.float32}
@@ -37,7 +37,8 @@ def test_what_diffusers_cannot_express_is_left_out(tiny_model: DCAE) -> None:
     norms = ("bn2d",) * 4  # also at the attention stage, where ours ignores it
     decoder = tiny_model.config.decoder.model_copy(update={"norms": norms})
     model = DCAE(tiny_model.config.model_copy(update={"decoder": decoder})).eval()
-    assert set(decoders({"odd": model}, torch.float32, CPU)["odd"]) == {"plain", "optimized"}
+    ways = decoders({"odd": model}, torch.float32, CPU)
+    assert set(ways) == {("odd", "plain"), ("odd", "optimized")}
 
 
 def test_turns_alternate_and_quantiles_are_right() -> None:
