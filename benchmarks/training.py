@@ -33,11 +33,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from dcde.checkpoint import WEIGHTS, load_model
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.data import CropDataset, EpochPlan, Manifest, to_model_range
 from dcde.devices import best_device, device_name
 from dcde.distill import distill
 from dcde.files import sha256_of
+from dcde.paramsfile import load_params
 from dcde.peer import diffusers_model
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.profiling import static_costs

@@ -1,15 +1,12 @@
-"""params.yaml as frozen pydantic models: unknown keys and bad values are refused by name."""
+"""The sections of params.yaml, as frozen pydantic models: no key that is not declared here."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from dcde.errors import UserError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -276,40 +273,6 @@ class Params(Section):
         return self
 
 
-class TeacherTrainParams(Section):
-    """teacher/params.yaml: how the bundled teacher is trained."""
-
-    class Data(Section):
-        train: str
-        """Folder of training images."""
-        val: str
-        """Folder of evaluation images, at least `eval_size` on each side."""
-        on_bad_image: Literal["skip", "refuse"]
-        eval_size: PositiveInt
-
-    class Train(TrainParams):
-        crops: CropParams
-
-    seed: Annotated[int, Field(ge=0)]
-    model: str
-    """Name in the zoo."""
-    data: Data
-    train: Train
-    loss: LossParams
-    optimizer: OptimizerParams
-    refine: DistillParams
-    refine_loss: LossParams
-    refine_optimizer: OptimizerParams
-    optimizer_d: OptimizerParams
-    gan: GanParams
-    runtime: RuntimeParams
-
-    @model_validator(mode="after")
-    def _check(self) -> TeacherTrainParams:
-        check_gan(self.refine_loss, self.gan, self.refine)
-        return self
-
-
 def check_gan(loss: LossParams, gan: GanParams, train: TrainParams) -> None:
     samples = train.batch_size * train.accumulation_steps
     if loss.get("gamma", 0) > 0 and gan.ratio < samples:
@@ -317,56 +280,3 @@ def check_gan(loss: LossParams, gan: GanParams, train: TrainParams) -> None:
             f"gan.ratio: found {gan.ratio}, expected at least batch_size * accumulation_steps "
             f"({samples}): the discriminator takes at most one step for each step of the generator"
         )
-
-
-AnyParams = TypeVar("AnyParams", bound=Section)
-
-
-def load_params(path: Path, model: type[AnyParams]) -> AnyParams:
-    """Read and check a parameters file.
-
-    Raises:
-        UserError: the first fault, with the field's full name, what was found and expected.
-    """
-    try:
-        raw: Any = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found, expected the parameters file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    return validate(raw, model, where=path.name)
-
-
-def validate(raw: Any, model: type[AnyParams], *, where: str) -> AnyParams:
-    """Build `model` from plain data, telling the first fault in one line.
-
-    Raises:
-        UserError: naming the field.
-    """
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "unknown parameter" + _did_you_mean(model, first["loc"])
-        elif first["type"] == "missing":
-            message = "missing"
-        elif first["type"] != "value_error":
-            message = f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
-        prefix = f"{where}: {field}: " if field else f"{where}: "
-        raise UserError(prefix + message) from None
-
-
-def _did_you_mean(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    import difflib
-
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type):
-            return ""
-        model = field.annotation
-    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    names = ", ".join(model.model_fields)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of: {names}"

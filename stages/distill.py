@@ -5,11 +5,12 @@ from pathlib import Path
 from accelerate import PartialState
 
 from dcde.checkpoint import WEIGHTS, load_model
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.data import Manifest, spread
 from dcde.distill import distill
 from dcde.errors import one_line_errors
 from dcde.files import sha256_of
+from dcde.paramsfile import load_params
 from dcde.perceptual import LPIPS_ALEX
 from dcde.reports import reconstruction_grid, save_picture
 from dcde.runstate import finish_run, run_key, work_dir

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from dcde.checkpoint import save_model
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.errors import one_line_errors
+from dcde.paramsfile import load_params
 from dcde.sources import load_teacher
 
 OUT = Path("models/teacher")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dcde.checkpoint import WEIGHTS, load_model
 from dcde.confidence import score_intervals
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.data import Manifest, spread
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
@@ -13,6 +13,7 @@ from dcde.evaluation import evaluate, image_rows
 from dcde.frechet import inception_network, lite0_network
 from dcde.lite0 import LITE0
 from dcde.metrics import gap_to_teacher
+from dcde.paramsfile import load_params
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.reports import reconstruction_grid, write_metrics, write_table
 from dcde.runstate import run_key, work_dir

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.data import Manifest, check_images, eval_crops, split_photos
 from dcde.errors import one_line_errors
 from dcde.files import whole_folder
+from dcde.paramsfile import load_params
 from dcde.photos import write_photos
 
 OUT = Path("data/photos")

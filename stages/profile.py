@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from dcde.checkpoint import load_model
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.devices import best_device, device_name
 from dcde.errors import one_line_errors
 from dcde.latency import DTYPES, decode_costs, decoders, example_latent
+from dcde.paramsfile import load_params
 from dcde.profiling import reductions, static_costs
 from dcde.reports import write_metrics
 

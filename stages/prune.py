@@ -9,12 +9,13 @@ from torch import Tensor
 from dcde.calibration import recalibrate
 from dcde.checkpoint import load_model, save_model
 from dcde.choosing import check_prune, choose_blocks, summary
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.data import Manifest, load_images
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
 from dcde.influence import block_influence
 from dcde.narrowing import prune_width
+from dcde.paramsfile import load_params
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.pruning import prune_depth
 from dcde.reports import write_metrics, write_table

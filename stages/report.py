@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 from dcde.checkpoint import load_model
-from dcde.config import Params, load_params
+from dcde.config import Params
 from dcde.data import Manifest, spread
 from dcde.errors import one_line_errors
 from dcde.files import whole_file
 from dcde.page import RunRecord, decode_pictures, read_curves, run_page
+from dcde.paramsfile import load_params
 
 PARAMS, METRICS = Path("params.yaml"), Path("metrics")
 SHOWN, WORST = 6, 5

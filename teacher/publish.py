@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dcde.checkpoint import WEIGHTS, load_model, save_model
-from dcde.config import TeacherTrainParams, load_params
 from dcde.data import check_images, eval_crops, list_images, load_images, spread
 from dcde.devices import best_device
 from dcde.errors import one_line_errors
@@ -12,9 +11,11 @@ from dcde.evaluation import evaluate
 from dcde.frechet import lite0_network
 from dcde.influence import block_influence
 from dcde.lite0 import LITE0
+from dcde.paramsfile import load_params
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.reports import reconstruction_grid, write_metrics
 from dcde.runstate import run_key, work_dir
+from teacher.config import TeacherTrainParams
 
 NETWORKS = Path("models/networks")
 REFINED, OUT = Path("teacher/models/refined"), Path("teacher/models/published")

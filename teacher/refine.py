@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from dcde.checkpoint import WEIGHTS, load_model
-from dcde.config import TeacherTrainParams, load_params
 from dcde.data import check_images, list_images
 from dcde.distill import distill
 from dcde.errors import one_line_errors
 from dcde.files import sha256_of
+from dcde.paramsfile import load_params
 from dcde.perceptual import LPIPS_ALEX
 from dcde.runstate import finish_run, run_key, work_dir
+from teacher.config import TeacherTrainParams
 
 LPIPS = Path("models/networks") / LPIPS_ALEX
 TRAINED, OUT = Path("teacher/models/trained"), Path("teacher/models/refined")

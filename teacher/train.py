@@ -5,15 +5,16 @@ from pathlib import Path
 import torch
 
 from dcde.autoencode import AutoencodeTask, quiet_branches
-from dcde.config import TeacherTrainParams, load_params
 from dcde.data import CropDataset, EpochPlan, check_images, list_images
 from dcde.errors import one_line_errors
 from dcde.losses import DISTILL_ONLY, build_terms, check_weights
 from dcde.model import DCAE, zoo_config
+from dcde.paramsfile import load_params
 from dcde.perceptual import LPIPS_ALEX
 from dcde.processes import check_batch_size, make_accelerator
 from dcde.runstate import finish_run, run_key, work_dir
 from dcde.trainer import Trainer
+from teacher.config import TeacherTrainParams
 
 LPIPS = Path("models/networks") / LPIPS_ALEX
 OUT, KEPT = Path("teacher/models/trained"), {"live": Path("teacher/plots/train")}

@@ -9,8 +9,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from dcde.config import Params, TeacherTrainParams, load_params, validate
+from dcde.config import Params
 from dcde.errors import UserError
+from dcde.paramsfile import load_params, validate
+from teacher.config import TeacherTrainParams
 
 
 def committed() -> dict[str, Any]:

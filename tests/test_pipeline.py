@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -154,6 +155,23 @@ def test_experiment_reruns_distill_and_what_follows(workspace: Path) -> None:
     assert "student.psnr_db" in changed["metrics/eval.json"]
     assert "pruned.psnr_db" not in changed["metrics/eval.json"]
     assert "loss.gamma" in json.loads(dvc(workspace, "params", "diff", "--json"))["params.yaml"]
+
+
+def test_experiments_are_shown_on_one_page(workspace: Path) -> None:
+    """The commit's own run, then the experiment on it that the test before made."""
+    page = workspace / ".dcde/experiments.html"
+    command = [sys.executable, "-c", "from dcde.cli import app; app()", "report", "--exps"]
+    done = run([*command, "--out", str(page)], workspace)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), flags=re.DOTALL)[1:]
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, flags=re.DOTALL) for row in rows]
+    assert [row[1] for row in cells] == ["", "loss.gamma=0.3"]
+    committed = json.loads(run(["git", "show", "HEAD:metrics/eval.json"], workspace).stdout)
+    tried = json.loads((workspace / "metrics/eval.json").read_text())
+    assert committed["student"] != tried["student"]
+    for row, scores in zip(cells, (committed, tried), strict=True):
+        assert row[3] == f"{scores['student']['psnr_db']:.2f}"
+        assert row[6] == f"{scores['gap']['lpips']:+.4f}"
 
 
 def test_plots_show_losses_and_pictures(workspace: Path, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 from dcde.cli import app
-from dcde.config import Params, validate
+from dcde.config import Params
 from dcde.errors import UserError
 from dcde.model.zoo import STUDENT_DEPTHS, zoo_config
+from dcde.paramsfile import validate
 from dcde.presets import merge, overrides, preset_names, preset_row, read_preset
 
 PRESETS = ROOT / "presets"

@@ -19,10 +19,11 @@ from dcde.choosing import (
     kept_by_influence,
     summary,
 )
-from dcde.config import PruneParams, validate
+from dcde.config import PruneParams
 from dcde.errors import UserError
 from dcde.influence import BlockInfluence, block_influence
 from dcde.model import DCAE, DCAEConfig, zoo_config
+from dcde.paramsfile import validate
 from dcde.perceptual import import_torchvision
 from dcde.profiling import static_costs
 from dcde.pruning import evenly, kept_by_place, prune_depth
