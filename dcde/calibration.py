@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from dcde.metrics import batch_psnr_db
 from dcde.model import DCAE
 from dcde.model.blocks import RMSNorm2d
 
@@ -63,8 +64,5 @@ def recalibrate(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[str
 
 def mean_psnr_db(images: Sequence[Tensor], originals: Sequence[Tensor]) -> float:
     """Mean PSNR in dB, images clamped to [-1, 1] but not rounded."""
-    errors = [
-        (image.clamp(-1, 1) - original).square().mean(dim=(1, 2, 3))
-        for image, original in zip(images, originals, strict=True)
-    ]
-    return (10 * torch.log10(4 / torch.cat(errors))).mean().item()
+    scores = [batch_psnr_db(*pair) for pair in zip(images, originals, strict=True)]
+    return torch.cat(scores).mean().item()

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
 
 IMAGE_SCORES = ("psnr_db", "ssim", "lpips")
 """What is measured of each picture and averaged."""
@@ -19,6 +21,12 @@ def psnr_db(image: np.ndarray, original: np.ndarray) -> float:
     if np.array_equal(image, original):
         return 100.0
     return float(peak_signal_noise_ratio(original, image, data_range=255))
+
+
+def batch_psnr_db(images: Tensor, originals: Tensor) -> Tensor:
+    """PSNR in dB of each of a batch, on the device: (B, 3, H, W) in [-1, 1] to (B,)."""
+    error = (images.clamp(-1, 1) - originals).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(4 / error)
 
 
 _RADIUS = 5

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from dcde.checkpoint import save_model
@@ -19,6 +19,7 @@ from dcde.data import Photo, spread, to_model_range, to_uint8
 from dcde.errors import UserError
 from dcde.files import whole_file
 from dcde.latents import LatentDataset
+from dcde.metrics import batch_psnr_db
 from dcde.model import DCAE
 
 CROPS_OF_A_PHOTO = 16
@@ -42,12 +43,6 @@ def hold_out(photos: tuple[Photo, ...], count: int) -> tuple[tuple[Photo, ...], 
     return tuple(photo for photo in photos if photo not in held), tuple(held)
 
 
-def psnr_db(images: Tensor, originals: Tensor) -> Tensor:
-    """10 log10(255^2 / mean squared error) of each image, (B, 3, H, W) uint8 to (B,)."""
-    error = (images.float() - originals.float()).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(255**2 / error)
-
-
 class Validation:
     """Mean PSNR and LPIPS of a student's pictures, rounded as they would be saved."""
 
@@ -59,10 +54,10 @@ class Validation:
         device = next(student.parameters()).device
         sums = torch.zeros(2, device=device)
         for batch in DataLoader(self.crops, self.batch_size):
-            pixels = batch["pixels"].to(device)
-            pictures = to_uint8(student.decode(batch["latent"].to(device)))
-            lpips = self.lpips_metric(to_model_range(pictures), to_model_range(pixels))
-            sums += torch.stack([psnr_db(pictures, pixels).sum(), lpips.sum()])
+            pixels = to_model_range(batch["pixels"].to(device))
+            images = to_model_range(to_uint8(student.decode(batch["latent"].to(device))))
+            scores = (batch_psnr_db(images, pixels), self.lpips_metric(images, pixels))
+            sums += torch.stack([score.sum() for score in scores])
         psnr, lpips_mean = (sums / len(self.crops)).tolist()
         return {"psnr_db": psnr, "lpips": lpips_mean}
 
