@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from dcde.checkpoint import WEIGHTS, load_model, save_model
 from dcde.data import check_images, eval_crops, list_images, load_images, spread
 from dcde.devices import best_device
@@ -24,6 +26,7 @@ PROBED = 24  # images on which each block is dropped in turn
 SHOWN = 6
 
 
+@torch.inference_mode()
 def main() -> None:
     params = load_params(Path("teacher/params.yaml"), TeacherTrainParams)
     device = best_device()
