@@ -13,19 +13,30 @@ import subprocess
 import sys
 
 from dcde.experiments import Experiment, read_experiments
+from dcde.page import largest_latency
 from dcde.reports import markdown_table
 
-ORIGINAL = "first"
+ORIGINAL = "first blocks"
+NARROW = ["prune.channels=activation", "prune.recalibrate=true"]
 WAYS: dict[str, list[str]] = {
     ORIGINAL: ["prune.keep=first"],
-    "last": ["prune.keep=last"],
-    "even": ["prune.keep=even"],
-    "random weights": ["prune.method=random"],
-    "influence on the stream": ["prune.keep=influence", "prune.influence=stream"],
-    "influence on the image": ["prune.keep=influence", "prune.influence=output"],
+    "last blocks": ["prune.keep=last"],
+    "even blocks": ["prune.keep=even"],
+    "fresh weights": ["prune.method=random"],
+    "influence": ["prune.keep=influence"],
     "budget": ["prune.depth_list=null", "prune.budget={decoder_macs: 0.3432}"],
+    "half as wide inside": [
+        "prune.depth_list=[0,2,4,1,2]",
+        "prune.inner_ratio=[1,0.5,0.5,0.5,0.5]",
+        *NARROW,
+    ],
+    "a quarter as wide inside": [
+        "prune.depth_list=[0,3,6,2,2]",
+        "prune.inner_ratio=[1,0.25,0.25,0.25,0.25]",
+        *NARROW,
+    ],
 }
-"""Name to changes of params.yaml; the depth list is the default's."""
+"""Name to changes of params.yaml; the depth list is [0, 1, 2, 1, 1] unless they say another."""
 
 
 def experiment_name(way: str) -> str:
@@ -51,16 +62,11 @@ def main() -> None:
 def table(runs: dict[str, Experiment]) -> str:
     """Markdown; the gap is the student's LPIPS minus the teacher's."""
     original = runs[ORIGINAL].eval["gap"]["lpips"]
-    resolution = max(
-        int(key.rpartition("_")[2])
-        for key in runs[ORIGINAL].profile["teacher"]
-        if key.startswith("latency_ms_")
-    )
+    key = largest_latency(runs[ORIGINAL].profile["teacher"])
     head = ["way", "MACs %", "latency", "pruned PSNR dB", "pruned LPIPS"]
     rows = [[*head, "PSNR dB", "LPIPS", "fd_lite0", "LPIPS gap", "gap over the original's"]]
     for way, run in runs.items():
         pruned, student, gap = (run.eval[part] for part in ("pruned", "student", "gap"))
-        key = f"latency_ms_{resolution}"
         latency = run.profile["student"][key] / run.profile["teacher"][key]
         cost = [f"{run.decoder_macs_percent:.1f}", f"{latency:.2f}"]
         before = [f"{pruned['psnr_db']:.2f}", f"{pruned['lpips']:.3f}"]

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -226,8 +227,8 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
 
 
 def results_table(scores: Mapping[str, Any], costs: Mapping[str, Any]) -> Markup:
-    """Teacher, pruned and student: what they cost, how well they decode."""
-    latency = [key for key in costs["teacher"] if key.startswith("latency_ms_")][-1]
+    """Teacher, pruned and student: what they cost, how well they decode, what gap is left."""
+    latency = largest_latency(costs["teacher"])
     shown = [key for key in SCORES if key in scores["teacher"]]
     header = ["", "decoder MACs", "decoder parameters", latency, *(SCORES[key] for key in shown)]
     rows = []
@@ -236,12 +237,22 @@ def results_table(scores: Mapping[str, Any], costs: Mapping[str, Any]) -> Markup
         row.append(f"{cost['decoder_macs'] / 1e9:.2f} G")
         row.append(f"{cost['decoder_params'] / 1e6:.2f} M")
         row.append(f"{cost[latency]:.1f}")
-        for key in shown:
-            interval = scores["ci95"][name].get(key)
-            within = f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
-            row.append(f"{scores[name][key]:.4g}{within}")
-        rows.append(row)
-    return html_table(header, rows)
+        rows.append([*row, *(_with_interval(scores, name, key, "") for key in shown)])
+    gaps = [_with_interval(scores, "gap", key, "+") for key in shown]
+    return html_table(header, [*rows, ["student - teacher", "", "", "", *gaps]])
+
+
+def largest_latency(costs: Mapping[str, Any]) -> str:
+    """The key in metrics/profile.json of the plain decoder's latency at the largest resolution."""
+    keys = [key for key in costs if re.fullmatch(r"latency_ms_\d+", key)]
+    return max(keys, key=lambda key: int(key.rpartition("_")[2]))
+
+
+def _with_interval(scores: Mapping[str, Any], row: str, key: str, sign: str) -> str:
+    """A mean, and its interval on a line below."""
+    interval = scores["ci95"][row].get(key)
+    within = "\n[" + ", ".join(f"{edge:{sign}.3g}" for edge in interval) + "]" if interval else ""
+    return f"{scores[row][key]:{sign}.4g}{within}"
 
 
 def _commit() -> str:

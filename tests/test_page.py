@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from dcde.page import (
     quality_charts,
     read_curves,
     render,
+    results_table,
 )
 from dcde.pruning import prune_depth
 
@@ -129,6 +131,28 @@ def test_the_page_fits_its_window(browser: Any, page: Path, width: int) -> None:
     assert inner == width and content <= inner
     size = browser.execute_script("return getComputedStyle(document.body).fontSize")
     assert float(size.removesuffix("px")) >= 14
+
+
+def test_results_table_has_costs_scores_and_the_gap_with_intervals() -> None:
+    costs = {"decoder_macs": 2e9, "decoder_params": 3e6}
+    costs |= {"latency_ms_1024": 40.0, "latency_p10_ms_1024": 39.0, "latency_ms_256": 4.0}
+    scores = {"psnr_db": 27.284, "fd_lite0": 106.36}
+    names = ("teacher", "pruned", "student")
+    table = results_table(
+        {
+            **dict.fromkeys(names, scores),
+            "gap": {"psnr_db": -0.078, "fd_lite0": 4.465},
+            "ci95": {
+                **{name: {"psnr_db": [24.56, 30.12]} for name in names},
+                "gap": {"psnr_db": [-0.1284, -0.0292]},
+            },
+        },
+        dict.fromkeys(names, costs),
+    )
+    cells = re.findall(r"<t[dh]>(.*?)</t[dh]>", table, flags=re.DOTALL)
+    assert cells[3] == "latency_ms_1024"
+    assert cells[6:12] == ["teacher", "2.00 G", "3.00 M", "40.0", "27.28\n[24.6, 30.1]", "106.4"]
+    assert cells[-6:] == ["student - teacher", "", "", "", "-0.078\n[-0.128, -0.0292]", "+4.465"]
 
 
 def test_text_is_escaped(page: Path) -> None:
