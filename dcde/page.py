@@ -213,7 +213,8 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
         title="DCDE: a decoder, pruned and distilled",
         subtitle=f"The student decodes with {macs_percent:.1f}% of the teacher's MACs.",
         table=results_table(run.scores, run.costs),
-        table_note="In brackets: 95% intervals of the mean, from resampled photos.",
+        table_note="The gap is student minus teacher. In brackets: 95% intervals of the mean, from "
+        "resampled photos.",
         worst=worst,
         quality_charts=quality_charts({"student": point}),
         training_charts=[
@@ -230,16 +231,17 @@ def results_table(scores: Mapping[str, Any], costs: Mapping[str, Any]) -> Markup
     """Teacher, pruned and student: what they cost, how well they decode, what gap is left."""
     latency = largest_latency(costs["teacher"])
     shown = [key for key in SCORES if key in scores["teacher"]]
-    header = ["", "decoder MACs", "decoder parameters", latency, *(SCORES[key] for key in shown)]
+    decoding = f"ms, {latency.rpartition('_')[2]} px"
+    header = ["", "decoder MACs", "decoder weights", decoding, *(SCORES[key] for key in shown)]
     rows = []
     for name in ("teacher", "pruned", "student"):
         cost, row = costs[name], [name]
         row.append(f"{cost['decoder_macs'] / 1e9:.2f} G")
         row.append(f"{cost['decoder_params'] / 1e6:.2f} M")
         row.append(f"{cost[latency]:.1f}")
-        rows.append([*row, *(_with_interval(scores, name, key, "") for key in shown)])
-    gaps = [_with_interval(scores, "gap", key, "+") for key in shown]
-    return html_table(header, [*rows, ["student - teacher", "", "", "", *gaps]])
+        rows.append([*row, *(_with_interval(scores, name, key, ".4g") for key in shown)])
+    gaps = [_with_interval(scores, "gap", key, "+.2g") for key in shown]
+    return html_table(header, [*rows, ["gap", "", "", "", *gaps]])
 
 
 def largest_latency(costs: Mapping[str, Any]) -> str:
@@ -248,11 +250,11 @@ def largest_latency(costs: Mapping[str, Any]) -> str:
     return max(keys, key=lambda key: int(key.rpartition("_")[2]))
 
 
-def _with_interval(scores: Mapping[str, Any], row: str, key: str, sign: str) -> str:
+def _with_interval(scores: Mapping[str, Any], row: str, key: str, digits: str) -> str:
     """A mean, and its interval on a line below."""
     interval = scores["ci95"][row].get(key)
-    within = "\n[" + ", ".join(f"{edge:{sign}.3g}" for edge in interval) + "]" if interval else ""
-    return f"{scores[row][key]:{sign}.4g}{within}"
+    within = f"\n[{interval[0]:{digits}}, {interval[1]:{digits}}]" if interval else ""
+    return f"{scores[row][key]:{digits}}{within}"
 
 
 def _commit() -> str:

@@ -150,9 +150,9 @@ def test_results_table_has_costs_scores_and_the_gap_with_intervals() -> None:
         dict.fromkeys(names, costs),
     )
     cells = re.findall(r"<t[dh]>(.*?)</t[dh]>", table, flags=re.DOTALL)
-    assert cells[3] == "latency_ms_1024"
-    assert cells[6:12] == ["teacher", "2.00 G", "3.00 M", "40.0", "27.28\n[24.6, 30.1]", "106.4"]
-    assert cells[-6:] == ["student - teacher", "", "", "", "-0.078\n[-0.128, -0.0292]", "+4.465"]
+    assert cells[3] == "ms, 1024 px"
+    assert cells[6:12] == ["teacher", "2.00 G", "3.00 M", "40.0", "27.28\n[24.56, 30.12]", "106.4"]
+    assert cells[-6:] == ["gap", "", "", "", "-0.078\n[-0.13, -0.029]", "+4.5"]
 
 
 def test_text_is_escaped(page: Path) -> None:
