@@ -34,6 +34,13 @@ class TeacherTrainParams(Section):
     class Train(TrainParams):
         crops: CropParams
 
+    class Phase(Section):
+        """A training of the decoder alone."""
+
+        train: DistillParams
+        loss: LossParams
+        optimizer: OptimizerParams
+
     seed: Annotated[int, Field(ge=0)]
     model: str
     """Name in the zoo."""
@@ -41,14 +48,14 @@ class TeacherTrainParams(Section):
     train: Train
     loss: LossParams
     optimizer: OptimizerParams
-    refine: DistillParams
-    refine_loss: LossParams
-    refine_optimizer: OptimizerParams
+    decoder: Phase
+    refine: Phase
     optimizer_d: OptimizerParams
     gan: GanParams
     runtime: RuntimeParams
 
     @model_validator(mode="after")
     def _check(self) -> TeacherTrainParams:
-        check_gan(self.refine_loss, self.gan, self.refine)
+        for phase in (self.decoder, self.refine):
+            check_gan(phase.loss, self.gan, phase.train)
         return self

@@ -1,5 +1,6 @@
-"""Phase 2: the decoder alone against PatchGAN, from cached latents."""
+"""Phases 2 and 3: the decoder alone, from cached latents; at last with PatchGAN."""
 
+import sys
 from pathlib import Path
 
 from dcde.checkpoint import WEIGHTS, load_model
@@ -13,37 +14,39 @@ from dcde.runstate import finish_run, run_key, work_dir
 from teacher.config import TeacherTrainParams
 
 LPIPS = Path("models/networks") / LPIPS_ALEX
-TRAINED, OUT = Path("teacher/models/trained"), Path("teacher/models/refined")
-KEPT = {"live": Path("teacher/plots/refine")}
+MODELS, PLOTS = Path("teacher/models"), Path("teacher/plots")
+STARTS = {"decoder": MODELS / "trained", "refine": MODELS / "decoder"}
+ENDS = {"decoder": MODELS / "decoder", "refine": MODELS / "refined"}
 
 
-def main() -> None:
+def main(phase: str) -> None:
     params = load_params(Path("teacher/params.yaml"), TeacherTrainParams)
     photos = check_images(list_images(Path(params.data.train)), params.data.on_bad_image)
-    model = load_model(TRAINED)
-    settings = params.model_dump(mode="json", exclude={"runtime"})
+    start, chosen = STARTS[phase], getattr(params, phase)
+    model = load_model(start)
+    settings = [phase, params.model_dump(mode="json", exclude={"runtime"})]
     code = sorted(Path("dcde").rglob("*.py"))
-    state_dir = work_dir() / "teacher" / run_key(settings, [TRAINED / WEIGHTS, *code])
+    state_dir = work_dir() / "teacher" / run_key(settings, [start / WEIGHTS, *code])
     distill(
         model,
-        load_model(TRAINED),
+        load_model(start),
         tuple(photos),
-        params=params.refine,
-        loss=params.refine_loss,
+        params=chosen.train,
+        loss=chosen.loss,
         gan=params.gan,
-        optimizer=params.refine_optimizer,
+        optimizer=chosen.optimizer,
         optimizer_d=params.optimizer_d,
         runtime=params.runtime,
         seed=params.seed,
         lpips_weights=LPIPS,
-        teacher_sha256=sha256_of(TRAINED / WEIGHTS),
+        teacher_sha256=sha256_of(start / WEIGHTS),
         state_dir=state_dir,
         cache_dir=work_dir() / "latents",
         on_epoch=lambda epoch, model: None,
     )
-    finish_run(model, OUT, state_dir, KEPT)
+    finish_run(model, ENDS[phase], state_dir, {"live": PLOTS / phase})
 
 
 if __name__ == "__main__":
     with one_line_errors():
-        main()
+        main(sys.argv[1])
