@@ -174,6 +174,24 @@ def test_experiments_are_shown_on_one_page(workspace: Path) -> None:
         assert row[6] == f"{scores['gap']['lpips']:+.4f}"
 
 
+def test_queued_sweep_runs_and_is_compared(workspace: Path) -> None:
+    """One command queues both, a worker in the background runs them, `exp show` has them all."""
+    dvc(workspace, "exp", "run", "--queue", "-S", "prune.keep=last,even")
+    dvc(workspace, "queue", "start", "-j", "1")
+    try:
+        deadline = time.monotonic() + 300
+        while (status := dvc(workspace, "queue", "status")).count("Success") < 2:
+            assert "Failed" not in status and time.monotonic() < deadline, status
+            time.sleep(1)
+    finally:
+        dvc(workspace, "queue", "stop", "--kill")
+    table = dvc(workspace, "exp", "show", "--csv").splitlines()
+    rows = list(csv.DictReader(line for line in table if "," in line))
+    students = {row["prune.keep"]: row["student.psnr_db"] for row in rows if row["Experiment"]}
+    assert {"last", "even"} <= students.keys()
+    assert len(set(students.values())) == len(students)
+
+
 def test_plots_show_losses_and_pictures(workspace: Path, tmp_path: Path) -> None:
     dvc(workspace, "plots", "show", "-o", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
