@@ -17,14 +17,16 @@ from dcde.page import largest_latency
 from dcde.reports import markdown_table
 
 ORIGINAL = "first blocks"
+WHOLE = ["prune.inner_ratio=null", "prune.channels=null", "prune.recalibrate=false"]
+BLOCKS = ["prune.depth_list=[0,1,2,1,1]", *WHOLE]
 NARROW = ["prune.channels=activation", "prune.recalibrate=true"]
 WAYS: dict[str, list[str]] = {
-    ORIGINAL: ["prune.keep=first"],
-    "last blocks": ["prune.keep=last"],
-    "even blocks": ["prune.keep=even"],
-    "fresh weights": ["prune.method=random"],
-    "influence": ["prune.keep=influence"],
-    "budget": ["prune.depth_list=null", "prune.budget={decoder_macs: 0.3432}"],
+    ORIGINAL: ["prune.keep=first", *BLOCKS],
+    "last blocks": ["prune.keep=last", *BLOCKS],
+    "even blocks": ["prune.keep=even", *BLOCKS],
+    "fresh weights": ["prune.method=random", *BLOCKS],
+    "influence": ["prune.keep=influence", *BLOCKS],
+    "budget": ["prune.depth_list=null", "prune.budget={decoder_macs: 0.3432}", *WHOLE],
     "half as wide inside": [
         "prune.depth_list=[0,2,4,1,2]",
         "prune.inner_ratio=[1,0.5,0.5,0.5,0.5]",
@@ -36,7 +38,7 @@ WAYS: dict[str, list[str]] = {
         *NARROW,
     ],
 }
-"""Name to changes of params.yaml; the depth list is [0, 1, 2, 1, 1] unless they say another."""
+"""Name to changes of params.yaml."""
 
 
 def experiment_name(way: str) -> str:

@@ -110,7 +110,11 @@ model = load_source("hf:{repo}")
 image = model.decode(latent)  # (B, {config.latent_channels}, h, w), not scaled
 ```"""
     if layout != "diffusers":
-        return "## Load it\n\ndiffusers' `AutoencoderDC` can't express this model.\n\n" + ours
+        lack = "diffusers' `AutoencoderDC` can't express this model"
+        if config.decoder.inner_widths is None:
+            return f"## Load it\n\n{lack}.\n\n{ours}"
+        narrowed = "`dcde.peer.diffusers_model(model)` makes an instance of it that can decode"
+        return f"## Load it\n\n{ours}\n\n{lack} in its config.json; {narrowed}."
     theirs = f"""```python
 from diffusers import AutoencoderDC
 

@@ -11,6 +11,8 @@ from conftest import randomize, tiny_config
 
 from dcde.checkpoint import save_model
 from dcde.model import DCAE, DCAEConfig
+from dcde.peer import diffusers_model
+from dcde.widths import narrow_config
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
@@ -109,3 +111,10 @@ def test_swapping_the_vae_changes_how_the_same_latents_are_decoded(tmp_path: Pat
     assert not torch.allclose(after, before, atol=0.01)
     expected = ours.decode(latent / 0.41407) / 2 + 0.5
     assert torch.allclose(after, expected.clamp(0, 1), atol=1e-5)
+
+    narrow = DCAE(narrow_config(student_config, None, (1, 0.5, 0.5, 0.5)))
+    randomize(narrow, 2)
+    pipe.vae = diffusers_model(narrow)
+    assert torch.equal(generate("latent"), latent)
+    expected = narrow.eval().decode(latent / 0.41407) / 2 + 0.5
+    assert torch.allclose(generate("pt"), expected.clamp(0, 1), atol=1e-5)

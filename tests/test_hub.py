@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from dcde.checkpoint import load_model, save_model
 from dcde.cli import app
 from dcde.model import DCAE, DecoderConfig
+from dcde.widths import narrow_config
 
 DCDE = [sys.executable, "-c", "from dcde.cli import app; app()"]
 
@@ -196,6 +197,17 @@ def test_what_diffusers_lacks_is_pushed_in_our_layout(tmp_path: Path) -> None:
     assert load_model(tmp_path / "out").config == model.config
     card = (tmp_path / "out/README.md").read_text()
     assert "can't express this model" in card and "from_pretrained" not in card
+    assert "diffusers_model" not in card
+
+
+def test_card_of_a_model_narrow_inside_tells_how_diffusers_takes_it(tmp_path: Path) -> None:
+    model = DCAE(narrow_config(tiny_config(), None, (1, 0.5, 0.5, 0.5)))
+    save_model(model, tmp_path / "model")
+    arguments = ["--model", str(tmp_path / "model"), "--dry-run", "--out", str(tmp_path / "out")]
+    assert push(*arguments)[0] == 0
+    assert load_model(tmp_path / "out").config == model.config
+    card = (tmp_path / "out/README.md").read_text()
+    assert "can't express this model" in card and "dcde.peer.diffusers_model(model)" in card
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], ["--out", "x"]])

@@ -20,6 +20,7 @@ from conftest import ROOT, run
 
 from dcde.checkpoint import load_model
 from dcde.files import sha256_of
+from dcde.presets import read_preset
 from dcde.profiling import static_costs
 
 STAGES = {
@@ -284,7 +285,9 @@ def test_influence_ranks_every_block_and_keeps_the_strongest(
     workspace: Path, tmp_path: Path
 ) -> None:
     """From here on tests leave the workspace's pruned model changed."""
-    change_params(workspace, {"prune.keep": "influence", "prune.calibration_images": 2})
+    blocks = read_preset(ROOT / "presets", "tiny-blocks")["prune"]
+    change_params(workspace, {f"prune.{key}": value for key, value in blocks.items()})
+    change_params(workspace, {"prune.calibration_images": 2})
     done = run([sys.executable, "-m", "stages.prune"], workspace)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((workspace / "metrics/prune.json").read_text())

@@ -24,7 +24,7 @@ NAMES = preset_names(PRESETS)
 def test_all_of_the_original_table_are_there() -> None:
     assert set(NAMES) == {
         *("w3-v2", "w4-v1", "w4-v2", "w4-v3", "w4-v4", "w4-v8", "w4-v25"),
-        "tiny",
+        *("tiny", "tiny-blocks"),
     }
 
 
@@ -92,7 +92,9 @@ def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_preset_lists_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"preset 'w9' is unknown, expected one of: tiny, w3-v2"):
+    with pytest.raises(
+        UserError, match=r"preset 'w9' is unknown, expected one of: tiny, tiny-blocks, w3-v2"
+    ):
         read_preset(PRESETS, "w9")
     with pytest.raises(UserError, match="run it in the repository's root"):
         read_preset(Path("nowhere"), "w9")

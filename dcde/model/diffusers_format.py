@@ -21,6 +21,7 @@ from dcde.model.spec import (
 _NAME = "_dcde_name"
 """Key of our model's name in diffusers' config.json; it ignores keys that start so."""
 _RES, _EFFICIENT_VIT = "ResBlock", "EfficientViTBlock"
+_INSTANCE = "dcde.peer.diffusers_model makes one in memory that has them"
 _NORMS = {"batch_norm": "bn2d", "rms_norm": "trms2d"}
 
 _IN_BLOCK = (
@@ -180,8 +181,9 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
     for part in ("encoder", "decoder"):
         for field, value in config.model_dump()[part].items():
             if read_back[part][field] != value:
+                hint = f"; {_INSTANCE}" if field == "inner_widths" else ""
                 raise ValueError(
-                    f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}"
+                    f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}{hint}"
                 )
     return raw
 
