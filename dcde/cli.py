@@ -181,7 +181,7 @@ def report(
 def _table() -> str:
     """All presets; GMACs are of one image at the preset's resolution."""
     lines = [
-        f"{'name':8} {'decoder depths':22} {'px':>4} {'decoder GMACs':>20} "
+        f"{'name':11} {'decoder depths':22} {'px':>4} {'decoder GMACs':>20} "
         f"{'total GMACs':>20} {'decoder params':>15}"
     ]
     for name in preset_names(PRESETS):
@@ -189,7 +189,7 @@ def _table() -> str:
         decoder = f"{row.decoder_gmacs:.1f} (-{row.decoder_macs_saved_percent:.1f}%)"
         total = f"{row.total_gmacs:.1f} (-{row.total_macs_saved_percent:.1f}%)"
         lines.append(
-            f"{row.name:8} {row.depth_list!s:22} {row.resolution:4} {decoder:>20} {total:>20} "
+            f"{row.name:11} {row.depth_list!s:22} {row.resolution:4} {decoder:>20} {total:>20} "
             f"{row.decoder_mparams:13.2f} M"
         )
     return "\n".join(lines)
