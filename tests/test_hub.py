@@ -169,7 +169,8 @@ def test_card_of_a_pipelines_student(pipeline: Path, tmp_path: Path) -> None:
     scores = json.loads((pipeline / "metrics/eval.json").read_text())
     assert f"{scores['student']['psnr_db']:.4g}" in card
     assert f"{scores['teacher']['lpips']:.4g}" in card
-    assert "1.696 M" in card
+    costs = json.loads((pipeline / "metrics/profile.json").read_text())
+    assert f"{costs['student']['decoder_params'] / 1e6:.4g} M" in card
     recipe = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
     assert recipe["prune"] == yaml.safe_load(text)["prune"]
     assert 'AutoencoderDC.from_pretrained("me/student")' in card
