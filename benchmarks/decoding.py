@@ -6,7 +6,9 @@
 All ways to decode a model take turns in one process: diffusers as it comes, our plain decoder and
 `dcde.optimize`'s, in fp32 and in bf16 weights, on the GPU where there is one. `bundled` is the
 bundled teacher, `f32c32` the architecture of dc-ae-f32c32-in-1.0 and `w4-v3` its student, both with
-random weights. On two CPU cores the full-size models take a quarter of an hour at 512 px.
+random weights. GFLOP/s stand beside those of a 3x3 convolution alone, which does most of a
+decoder's work: how much there is left to win around it. On two CPU cores the full-size models take
+ten minutes at 512 px.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from typing import Annotated
 
 import torch
 import typer
+from torch import nn
 
 from dcde.checkpoint import load_model
 from dcde.devices import best_device, device_name
 from dcde.latency import DTYPES, decode_costs, decoders, example_latent
 from dcde.model import DCAE, zoo_config
+from dcde.profiling import count_macs, static_costs
 from dcde.reports import markdown_table, write_metrics
 
 BUNDLED = Path("dcde/assets/dc-ae-f16c16-photos")
@@ -41,6 +45,12 @@ def main(
 ) -> None:
     device = best_device()
     print(f"{device_name(device)}, {resolution} px, batch {batch}\n")
+    rates = {
+        precision: convolution_gflops_per_s(dtype, device, warmup_runs, runs)
+        for precision, dtype in DTYPES.items()
+    }
+    for precision, rate in rates.items():
+        print(f"3x3 convolution alone, {precision}: {rate:.0f} GFLOP/s")
     found: dict[str, dict[str, float]] = {}
     for group in GROUPS if full_size else GROUPS[:1]:
         for precision, dtype in DTYPES.items():
@@ -56,20 +66,38 @@ def main(
             latent = example_latent(config, resolution, batch, seed=0).to(device, dtype)
             costs = decode_costs(ways, latent, warmup_runs=warmup_runs, runs=runs)
             for (name, way), values in costs.items():
+                macs = batch * static_costs(models[name].config, resolution)["decoder_macs"]
                 found[f"{name}, {precision}, {way}"] = {
                     **{key: value for key, value in values.items() if value is not None},
+                    "gflops_per_s": _gflops_per_s(macs, values),
                     **_ratios(name, way, {key: cost["latency_ms"] for key, cost in costs.items()}),
                 }
-    print(_table(found))
+    print(f"\n{_table(found)}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         settings = {"device": device_name(device), "resolution": resolution, "batch": batch}
-        write_metrics({**settings, "decoders": found}, out)
+        measured = {"convolution_gflops_per_s": rates, "decoders": found}
+        write_metrics({**settings, **measured}, out)
 
 
 def _model(name: str) -> DCAE:
     torch.manual_seed(0)
     return DCAE(zoo_config(FULL_SIZE[name])).eval() if name in FULL_SIZE else load_model(BUNDLED)
+
+
+def convolution_gflops_per_s(
+    dtype: torch.dtype, device: torch.device, warmup_runs: int, runs: int
+) -> float:
+    """Rate of the convolution that f32c32 spends most of its work on, in GFLOP/s."""
+    conv = nn.Conv2d(512, 512, 3, padding=1)
+    conv = conv.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(1, 512, 128, 128).to(device, dtype, memory_format=torch.channels_last)
+    cost = decode_costs({"conv": conv}, x, warmup_runs=warmup_runs, runs=runs)["conv"]
+    return _gflops_per_s(count_macs(conv, x), cost)
+
+
+def _gflops_per_s(macs: int, cost: dict[str, float | None]) -> float:
+    return 2 * macs / cost["latency_ms"] / 1e6  # type: ignore[operator]
 
 
 def _ratios(
@@ -89,7 +117,8 @@ def _ratios(
 
 
 def _table(found: dict[str, dict[str, float]]) -> str:
-    head = ["decoder", "ms", "p10-p90", "images/s", "MiB", "times diffusers", "times its teacher"]
+    head = ["decoder", "ms", "p10-p90", "images/s", "GFLOP/s", "MiB"]
+    head += ["times diffusers", "times its teacher"]
     rows = [head]
     for name, values in found.items():
         times_teacher = values.get("times_teacher_in_diffusers")
@@ -99,6 +128,7 @@ def _table(found: dict[str, dict[str, float]]) -> str:
                 f"{values['latency_ms']:.1f}",
                 f"{values['latency_p10_ms']:.1f}-{values['latency_p90_ms']:.1f}",
                 f"{values['images_per_s']:.2f}",
+                f"{values['gflops_per_s']:.0f}",
                 f"{values.get('peak_memory_mib', float('nan')):.0f}",
                 f"{values['times_diffusers']:.2f}",
                 "" if times_teacher is None else f"{times_teacher:.2f}",

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0)]
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 def _sha256(value: str) -> str:
@@ -218,9 +219,9 @@ class EvalParams(Section):
     batch_size: PositiveInt
     fid: bool
     """Whether FID with pytorch-fid's Inception is measured too."""
-    inception_weights: Path | None
+    inception_weights: UserPath | None
     """pytorch-fid's weights file; null: downloaded once."""
-    fid_stats: Path | None
+    fid_stats: UserPath | None
     """npz with `mu` and `sigma` of the originals; null: of the pictures evaluated."""
     grid_images: PositiveInt
     """Images in the picture grid."""

@@ -24,13 +24,8 @@ from dcde.data import Crop, CropDataset, to_model_range, to_uint8
 from dcde.devices import channels_last
 from dcde.errors import UserError
 from dcde.files import whole_file
-from dcde.frechet import (
-    INCEPTION_FEATURES,
-    FrechetNetwork,
-    Moments,
-    Statistics,
-    frechet_distance,
-)
+from dcde.frechet import FrechetNetwork, Moments, Statistics, frechet_distance
+from dcde.inception import INCEPTION_FEATURES
 from dcde.metrics import IMAGE_SCORES, psnr_db, ssim
 from dcde.model import DCAE
 from dcde.runstate import run_key

@@ -7,25 +7,17 @@ EfficientNet-Lite0.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
-from accelerate import PartialState
-from torch import Tensor, nn
+from torch import nn
 
 from dcde.errors import UserError
 from dcde.files import sha256_of, whole_file
-from dcde.lite0 import FEATURES, load_lite0
-from dcde.perceptual import import_torchvision
-
-INCEPTION_FEATURES = 2048
+from dcde.inception import INCEPTION_FEATURES, load_inception
+from dcde.lite0 import LITE0_FEATURES, load_lite0
 
 
 @dataclass(frozen=True)
@@ -140,87 +132,21 @@ def lite0_network(weights: Path) -> FrechetNetwork:
     Raises:
         UserError: if the weights are missing or not these.
     """
-    return FrechetNetwork("fd_lite0", load_lite0(weights), FEATURES, sha256_of(weights))
+    return FrechetNetwork("fd_lite0", load_lite0(weights), LITE0_FEATURES, sha256_of(weights))
 
 
-def inception_network(
-    weights: Path | None, reference: Path | None, resolution: int
-) -> FrechetNetwork:
+def inception_network(weights: Path, reference: Path | None, resolution: int) -> FrechetNetwork:
     """pytorch-fid's Inception, for `fid`.
 
     Args:
-        weights: pytorch-fid's file; None: downloaded once.
         reference: npz of the originals' statistics; None: they are measured.
         resolution: side of the pictures in pixels, which the npz must share.
 
     Raises:
         UserError: if a file is missing or not what it should be.
     """
-    given = (
-        Statistics.load(reference, features=INCEPTION_FEATURES, resolution=resolution)
-        if reference
-        else None
-    )
-    weights = weights or download_inception()
+    given = None
+    if reference is not None:
+        given = Statistics.load(reference, features=INCEPTION_FEATURES, resolution=resolution)
     network = load_inception(weights)
     return FrechetNetwork("fid", network, INCEPTION_FEATURES, sha256_of(weights), given)
-
-
-def download_inception() -> Path:
-    """pytorch-fid's weights in torch's cache, fetched unless they are there.
-
-    Raises:
-        UserError: if they can't be had.
-    """
-    import_torchvision()
-    from pytorch_fid.inception import FID_WEIGHTS_URL
-
-    name = Path(urlparse(FID_WEIGHTS_URL).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    with PartialState().local_main_process_first():
-        if path.is_file():
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = path.stem.rsplit("-", 1)[1]  # the beginning of the file's sha256
-        try:
-            torch.hub.download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix=prefix)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"eval.fid: can't download pytorch-fid's Inception weights ({error}); fetch "
-                f"{FID_WEIGHTS_URL} elsewhere and set eval.inception_weights to the file, or set "
-                "eval.fid to false"
-            ) from None
-    return path
-
-
-def load_inception(weights: Path) -> nn.Module:
-    """pytorch-fid's Inception, (B, 3, H, W) in [-1, 1] to (B, 2048), resized to 299 inside.
-
-    Raises:
-        UserError: if the file is missing or does not hold these weights.
-    """
-    import_torchvision()
-    from pytorch_fid import inception
-
-    if not weights.is_file():
-        raise UserError(f"eval.inception_weights: {weights}: not found, expected {_EXPECTED}")
-    # pytorch-fid takes its weights from a URL alone, and unpickles whatever lies there.
-    load_from_url = inception.load_state_dict_from_url
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        inception.load_state_dict_from_url = lambda *_, **__: state
-        network = inception.InceptionV3(normalize_input=False)
-    except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"eval.inception_weights: {weights}: not {_EXPECTED} ({reason})") from None
-    finally:
-        inception.load_state_dict_from_url = load_from_url
-    return nn.Sequential(network.requires_grad_(False), _FirstOutput()).eval()
-
-
-_EXPECTED = "pytorch-fid's Inception weights"
-
-
-class _FirstOutput(nn.Module):
-    def forward(self, outputs: Sequence[Tensor]) -> Any:
-        return outputs[0].flatten(1)

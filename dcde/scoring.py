@@ -13,7 +13,7 @@ from dcde.evaluation import evaluate
 from dcde.frechet import inception_network, lite0_network
 from dcde.lite0 import LITE0
 from dcde.model import DCAE
-from dcde.networks import find_networks
+from dcde.networks import find_inception, find_networks
 from dcde.perceptual import LPIPS_ALEX, load_lpips
 from dcde.runstate import work_dir
 
@@ -49,7 +49,7 @@ def score_models(
     lpips_metric = load_lpips(folder / LPIPS_ALEX)
     networks = [lite0_network(folder / LITE0)]
     if fid:
-        networks.append(inception_network(None, None, crops[0].size))
+        networks.append(inception_network(find_inception(), None, crops[0].size))
     scores: dict[str, dict[str, float]] = {}
     for name, model in models.items():  # one at a time: `evaluate` shares the first's encoder
         with tempfile.TemporaryDirectory() as state_dir:

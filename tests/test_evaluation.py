@@ -32,8 +32,11 @@ from dcde.data import (
 from dcde.errors import UserError
 from dcde.evaluation import Evaluation, evaluate
 from dcde.frechet import FrechetNetwork, Statistics, inception_network, lite0_network
+from dcde.inception import INCEPTION
+from dcde.lite0 import LITE0
 from dcde.metrics import gap_to_teacher
 from dcde.model import DCAE
+from dcde.networks import frechet_networks, write_fid_inputs
 from dcde.perceptual import load_lpips
 from dcde.pruning import prune_depth
 
@@ -190,6 +193,7 @@ def inception_file(
 def test_fid_is_pytorch_fids_on_folders_of_the_saved_pictures(
     pictures: tuple[DCAE, list[Crop], Path],
     inception_file: Path,
+    networks: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -197,7 +201,9 @@ def test_fid_is_pytorch_fids_on_folders_of_the_saved_pictures(
     from pytorch_fid.fid_score import calculate_fid_given_paths
 
     model, crops, folder = pictures
-    network = inception_network(inception_file, None, crops[0].size)
+    fid_inputs = {"weights": inception_file, "resolution": crops[0].size}
+    write_fid_inputs(tmp_path, stats=None, **fid_inputs)
+    network = inception_network(tmp_path / INCEPTION, None, crops[0].size)
     ours = measure({"teacher": model}, crops, tmp_path, networks=[network])
     assert "warning: fid of 10 images, fewer than its 2048 features" in capsys.readouterr().out
 
@@ -209,7 +215,9 @@ def test_fid_is_pytorch_fids_on_folders_of_the_saved_pictures(
 
     # The statistics that it kept, given as `eval.fid_stats`, say the same.
     (kept,) = (tmp_path / "references").glob("fid_*.npz")
-    given = inception_network(inception_file, kept, crops[0].size)
+    write_fid_inputs(tmp_path, stats=kept, **fid_inputs)
+    (tmp_path / LITE0).symlink_to(networks / LITE0)
+    _, given = frechet_networks(tmp_path, fid=True, resolution=crops[0].size)
     again = measure({"teacher": model}, crops, tmp_path / "again", networks=[given])
     assert again.scores["teacher"]["fid"] == pytest.approx(ours.scores["teacher"]["fid"])
     assert not (tmp_path / "again/references").exists()

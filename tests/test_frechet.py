@@ -14,12 +14,11 @@ from dcde.errors import UserError
 from dcde.frechet import (
     Moments,
     Statistics,
-    download_inception,
     frechet_distance,
     inception_network,
-    load_inception,
 )
-from dcde.lite0 import FEATURES, load_lite0
+from dcde.inception import convert_inception, download_inception, load_inception
+from dcde.lite0 import LITE0_FEATURES, load_lite0
 
 
 def statistics(rows: np.ndarray) -> Statistics:
@@ -59,7 +58,7 @@ def test_lite0_classifies_sanely(networks: Path, photos: Path) -> None:
         size = {"coffee": (600, 400), "chelsea": (451, 300)}[name]
         image = to_model_range(load_crop(eval_crops(Photo(path, *size), 256, 1)[0]))[None]
         assert network.classify(image).argmax().item() in classes
-        assert network(image).shape == (1, FEATURES)
+        assert network(image).shape == (1, LITE0_FEATURES)
 
 
 def test_statistics_survive_the_disk_as_pytorch_fid_reads_them(tmp_path: Path) -> None:
@@ -108,7 +107,7 @@ def test_missing_and_damaged_statistics_are_named(tmp_path: Path) -> None:
 def test_statistics_are_refused_before_the_network_is_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "small.npz", **GOOD)
     with pytest.raises(UserError, match=r"small\.npz: mu has shape \[4\], expected \[2048\]"):
-        inception_network(tmp_path / "no.pth", tmp_path / "small.npz", 512)
+        inception_network(tmp_path / "no.safetensors", tmp_path / "small.npz", 512)
 
 
 def test_offline_without_inception_says_how_to_get_it(
@@ -126,10 +125,12 @@ def test_offline_without_inception_says_how_to_get_it(
 
 def test_weights_that_are_not_inceptions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"eval.inception_weights: .*w\.pth: not found"):
-        load_inception(tmp_path / "w.pth")
+        convert_inception(tmp_path / "w.pth")
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"w\.pth: not pytorch-fid's Inception weights"):
-        load_inception(tmp_path / "w.pth")
+        convert_inception(tmp_path / "w.pth")
     (tmp_path / "w.pth").write_text("not weights")
     with pytest.raises(UserError, match=r"w\.pth: not pytorch-fid's Inception weights"):
-        load_inception(tmp_path / "w.pth")
+        convert_inception(tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.safetensors: not found, .* where eval.fid is true"):
+        load_inception(tmp_path / "w.safetensors")

@@ -251,12 +251,12 @@ BAD = [
     ),
     ("download_teacher", {"teacher.sha256": "0" * 64}, "expected " + "0" * 64),
     (
-        "eval",
+        "download_networks",
         {"eval.fid": True, "eval.inception_weights": "nowhere.pth"},
         "eval.inception_weights: nowhere.pth: not found",
     ),
     (
-        "eval",
+        "download_networks",
         {"eval.fid": True, "eval.fid_stats": "nowhere.npz"},
         "nowhere.npz: not found, expected an npz with mu and sigma",
     ),
