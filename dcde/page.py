@@ -106,7 +106,7 @@ def curve_chart(title: str, curves: Mapping[str, Curve], *, log: bool) -> Markup
     if log:
         axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=4)
     return _svg(figure)
 
 
@@ -132,7 +132,7 @@ def quality_charts(points: Mapping[str, tuple[float, float, float]]) -> list[Mar
                 axes.annotate(name, (x, y), xytext=(5, 5), textcoords="offset points")
         axes.set_xlim(0, 108)
         axes.set_xlabel("decoder MACs, % of the teacher's")
-        axes.legend(frameon=False)
+        figure.legend(frameon=False, loc="outside lower center", ncols=4)
         charts.append(_svg(figure))
     return charts
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from conftest import ROOT, randomize, tiny_config
 from test_model import PEERS, relative_error, scaled_down
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dcde
 from dcde.checkpoint import load_model
-from dcde.fused import RMSNorm
+from dcde.fused import Pointwise, RMSNorm
 from dcde.model import DCAE, zoo_config
 from dcde.optimizing import FusedDecoder, optimize
 from dcde.peer import diffusers_model
@@ -60,6 +60,24 @@ def test_bundled_teacher_in_both_precisions() -> None:
     assert ours.dtype == torch.bfloat16
     plain = model.bfloat16().decode(latent.bfloat16())
     assert relative_error(ours.float(), exact) < 2 * relative_error(plain.float(), exact)
+
+
+@torch.no_grad()
+def test_pointwise_is_the_convolution_on_every_device(tiny_model: DCAE) -> None:
+    """By oneDNN on a CPU; elsewhere, as on the meta device, by a matrix product."""
+    conv = nn.Conv2d(12, 20, 1)
+    x = torch.randn(2, 12, 5, 7)
+    pointwise = Pointwise(conv)
+    ours = pointwise(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert relative_error(ours, conv(x)) < 1e-6
+
+    class WithoutDevice(Tensor):
+        is_cpu = False
+
+    elsewhere = pointwise(x.permute(0, 2, 3, 1).as_subclass(WithoutDevice)).permute(0, 3, 1, 2)
+    assert relative_error(elsewhere.as_subclass(Tensor), conv(x)) < 1e-6
+    latent = torch.empty(1, 4, 3, 5, device="meta")
+    assert optimize(tiny_model.to("meta"))(latent).shape == (1, 3, 24, 40)
 
 
 def test_package_exports_it(tiny_model: DCAE) -> None:
