@@ -67,15 +67,23 @@ def list_images(folder: Path) -> list[Path]:
     return paths
 
 
+MAX_PHOTO_PIXELS = 89_478_485
+"""Largest photo of a data set; Pillow's own limit for what may be an attack."""
+
+
 def _read(path: Path) -> Photo | str:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height <= MAX_PHOTO_PIXELS:
                 to_rgb(image)
-                return Photo(str(path), image.width, image.height)
+                return Photo(str(path), width, height)
     except Exception as error:  # Pillow raises many types for files that are not images
         return f"{path}: not a readable image ({error})"
+    return (
+        f"{path}: found {width} x {height} pixels, expected at most "
+        f"{MAX_PHOTO_PIXELS / 1e6:.1f} megapixels"
+    )
 
 
 def check_images(paths: Sequence[Path], on_bad_image: str) -> list[Photo]:
@@ -86,7 +94,9 @@ def check_images(paths: Sequence[Path], on_bad_image: str) -> list[Photo]:
     Raises:
         UserError: naming the bad files if they are refused, or if no good one is left.
     """
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        # Pillow's word about huge pictures, which `_read` names.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         results = list(
             tqdm(pool.map(_read, paths), total=len(paths), desc="check images", unit="image")
         )

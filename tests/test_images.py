@@ -102,3 +102,13 @@ def test_corrupt_and_huge_are_named(photos: Path, tmp_path: Path) -> None:
     message = r"huge\.png: found 10000 x 10000 pixels, expected at most 16\.8 megapixels"
     with pytest.raises(UserError, match=message):
         read_rgb(tmp_path / "huge.png")
+
+
+@pytest.mark.filterwarnings("error")
+def test_huge_photo_of_a_data_set_is_named(photos: Path, tmp_path: Path) -> None:
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
+    message = r"huge\.png: found 10000 x 10000 pixels, expected at most 89\.5 megapixels; set data"
+    with pytest.raises(UserError, match=message):
+        check_images([tmp_path / "huge.png"], "refuse")
+    rocket = photos / "rocket.jpg"
+    assert [p.path for p in check_images([tmp_path / "huge.png", rocket], "skip")] == [str(rocket)]
