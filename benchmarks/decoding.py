@@ -65,11 +65,14 @@ def main(
                 }
             latent = example_latent(config, resolution, batch, seed=0).to(device, dtype)
             costs = decode_costs(ways, latent, warmup_runs=warmup_runs, runs=runs)
+            macs = {
+                name: batch * static_costs(model.config, resolution)["decoder_macs"]
+                for name, model in models.items()
+            }
             for (name, way), values in costs.items():
-                macs = batch * static_costs(models[name].config, resolution)["decoder_macs"]
                 found[f"{name}, {precision}, {way}"] = {
                     **{key: value for key, value in values.items() if value is not None},
-                    "gflops_per_s": _gflops_per_s(macs, values),
+                    "gflops_per_s": _gflops_per_s(macs[name], values),
                     **_ratios(name, way, {key: cost["latency_ms"] for key, cost in costs.items()}),
                 }
     print(f"\n{_table(found)}")
