@@ -20,12 +20,13 @@ import torch
 import typer
 from torch import nn
 
-from dcde.checkpoint import load_model
-from dcde.devices import best_device, device_name
-from dcde.latency import DTYPES, decode_costs, decoders, example_latent
+from dcde.base.devices import best_device, device_name
+from dcde.base.results import write_metrics
 from dcde.model import DCAE, zoo_config
-from dcde.profiling import count_macs, static_costs
-from dcde.reports import markdown_table, write_metrics
+from dcde.model.checkpoint import read_model
+from dcde.model.costs import count_macs, static_costs
+from dcde.profile.latency import DTYPES, decode_costs, decoders, example_latent
+from dcde.report.tables import markdown_table
 
 BUNDLED = Path("dcde/assets/dc-ae-f16c16-photos")
 TEACHER, STUDENT = "f32c32", "w4-v3"
@@ -85,7 +86,7 @@ def main(
 
 def _model(name: str) -> DCAE:
     torch.manual_seed(0)
-    return DCAE(zoo_config(FULL_SIZE[name])).eval() if name in FULL_SIZE else load_model(BUNDLED)
+    return DCAE(zoo_config(FULL_SIZE[name])).eval() if name in FULL_SIZE else read_model(BUNDLED)
 
 
 def convolution_gflops_per_s(

@@ -21,15 +21,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dcde.discriminator import PatchGAN, discriminator_loss, generator_loss
-from dcde.distill import DistillTask
-from dcde.losses import build_terms
+from dcde.base.paths import LPIPS
+from dcde.distill.task import DistillTask
 from dcde.model import DCAE, zoo_config
-from dcde.perceptual import LPIPS_ALEX
-from dcde.reports import markdown_table
+from dcde.report.tables import markdown_table
+from dcde.train.discriminator import PatchGAN, discriminator_loss, generator_loss
+from dcde.train.losses import build_terms
 
 TEACHER, STUDENT, SIDE = "dc-ae-f32c32-in-1.0", "dc-ae-f32c32-in-1.0-w4-v3", 512
-LPIPS = Path("models/networks") / LPIPS_ALEX
 CPU = torch.device("cpu")
 WEIGHTS = {"feature": 100.0, "image": 1.0, "lpips": 0.1, "gamma": 0.05}
 

@@ -12,21 +12,25 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from dcde.experiments import Experiment, read_experiments
-from dcde.page import largest_latency
-from dcde.reports import markdown_table
+from dcde.report.experiments import Experiment, read_experiments
+from dcde.report.tables import markdown_table
 
 ORIGINAL = "first blocks"
 WHOLE = ["prune.inner_ratio=null", "prune.channels=null", "prune.recalibrate=false"]
 BLOCKS = ["prune.depth_list=[0,1,2,1,1]", *WHOLE]
 NARROW = ["prune.channels=activation", "prune.recalibrate=true"]
 WAYS: dict[str, list[str]] = {
-    ORIGINAL: ["prune.keep=first", *BLOCKS],
-    "last blocks": ["prune.keep=last", *BLOCKS],
-    "even blocks": ["prune.keep=even", *BLOCKS],
+    ORIGINAL: ["prune.method=direct", *BLOCKS],
+    "last blocks": ["prune.method=last", *BLOCKS],
+    "even blocks": ["prune.method=gap", *BLOCKS],
     "fresh weights": ["prune.method=random", *BLOCKS],
-    "influence": ["prune.keep=influence", *BLOCKS],
-    "budget": ["prune.depth_list=null", "prune.budget={decoder_macs: 0.3432}", *WHOLE],
+    "influence": ["prune.method=influence", *BLOCKS],
+    "budget": [
+        "prune.method=influence",
+        "prune.depth_list=null",
+        "prune.budget={decoder_macs: 0.3432}",
+        *WHOLE,
+    ],
     "half as wide inside": [
         "prune.depth_list=[0,2,4,1,2]",
         "prune.inner_ratio=[1,0.5,0.5,0.5,0.5]",
@@ -63,18 +67,16 @@ def main() -> None:
 
 def table(runs: dict[str, Experiment]) -> str:
     """Markdown; the gap is the student's LPIPS minus the teacher's."""
-    original = runs[ORIGINAL].eval["gap"]["lpips"]
-    key = largest_latency(runs[ORIGINAL].profile["teacher"])
+    original = runs[ORIGINAL].metrics["gap.lpips"]
     head = ["way", "MACs %", "latency", "pruned PSNR dB", "pruned LPIPS"]
     rows = [[*head, "PSNR dB", "LPIPS", "fd_lite0", "LPIPS gap", "gap over the original's"]]
     for way, run in runs.items():
-        pruned, student, gap = (run.eval[part] for part in ("pruned", "student", "gap"))
-        latency = run.profile["student"][key] / run.profile["teacher"][key]
-        cost = [f"{run.decoder_macs_percent:.1f}", f"{latency:.2f}"]
-        before = [f"{pruned['psnr_db']:.2f}", f"{pruned['lpips']:.3f}"]
-        after = [f"{student['psnr_db']:.2f}", f"{student['lpips']:.4f}"]
-        after.append(f"{student['fd_lite0']:.1f}")
-        gaps = [f"{gap['lpips']:+.4f}", f"{gap['lpips'] / original:.2f}"]
+        found = run.metrics
+        cost = [f"{run.decoder_macs_percent:.1f}", f"{found['student.latency_over_teacher']:.2f}"]
+        before = [f"{found['pruned.psnr_db']:.2f}", f"{found['pruned.lpips']:.3f}"]
+        after = [f"{found['student.psnr_db']:.2f}", f"{found['student.lpips']:.4f}"]
+        after.append(f"{found['student.fd_lite0']:.1f}")
+        gaps = [f"{found['gap.lpips']:+.4f}", f"{found['gap.lpips'] / original:.2f}"]
         rows.append([way, *cost, *before, *after, *gaps])
     return markdown_table(rows)
 

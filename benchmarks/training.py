@@ -32,22 +32,23 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from dcde.checkpoint import WEIGHTS, load_model
-from dcde.config import Params
-from dcde.data import CropDataset, EpochPlan, Manifest, to_model_range
-from dcde.devices import best_device, device_name
-from dcde.distill import distill
-from dcde.files import sha256_of
-from dcde.paramsfile import load_params
-from dcde.peer import diffusers_model
-from dcde.perceptual import LPIPS_ALEX, load_lpips
-from dcde.profiling import static_costs
-from dcde.reports import markdown_table, write_metrics
+from dcde.base.devices import best_device, device_name
+from dcde.base.params import Params
+from dcde.base.params_file import load_params
+from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, TEACHER
+from dcde.base.results import write_metrics
+from dcde.data.crops import CropDataset
+from dcde.data.manifest import Manifest
+from dcde.data.pixels import to_model_range
+from dcde.data.plan import EpochPlan
+from dcde.distill.distill import distill
+from dcde.metrics.lpips import load_lpips
+from dcde.model.checkpoint import read_model
+from dcde.model.costs import static_costs
+from dcde.model.diffusers_peer import diffusers_model
+from dcde.report.tables import markdown_table
 
 VARIANTS = ("plain", "ours", "fast")
-TEACHER, PRUNED = Path("models/teacher"), Path("models/pruned")
-LPIPS = Path("models/networks") / LPIPS_ALEX
-MANIFEST = Path("data/photos/manifest.json")
 
 
 def main(
@@ -100,7 +101,7 @@ def summarize(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, f
 
 def measure(variant: str, steps: int) -> dict[str, float]:
     """Images/s of the second and third epoch; the first warms up and compiles."""
-    params = load_params(Path("params.yaml"), Params)
+    params = load_params(PARAMS, Params)
     marks: list[float] = []
 
     def epoch_done() -> None:
@@ -133,18 +134,11 @@ def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast
     }
     with tempfile.TemporaryDirectory() as folder:
         distill(
-            load_model(PRUNED),
-            load_model(TEACHER),
+            read_model(PRUNED),
+            read_model(TEACHER),
             Manifest.load(MANIFEST).train,
-            params=params.distill.model_copy(update=changes),
-            loss=params.loss,
-            gan=params.gan,
-            optimizer=params.optimizer,
-            optimizer_d=params.optimizer_d,
-            runtime=params.runtime,
-            seed=params.seed,
+            params.model_copy(update={"distill": params.distill.model_copy(update=changes)}),
             lpips_weights=LPIPS,
-            teacher_sha256=sha256_of(TEACHER / WEIGHTS),
             state_dir=Path(folder) / "state",
             cache_dir=Path(folder) / "latents",
             on_epoch=lambda epoch, model: epoch_done(),
@@ -154,8 +148,8 @@ def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast
 def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> None:
     """The original's step, from its description: whole models, hooks for the features, fp32."""
     device = best_device()
-    teacher = diffusers_model(load_model(TEACHER)).to(device).eval().requires_grad_(False)
-    student = diffusers_model(load_model(PRUNED)).to(device).train().requires_grad_(False)
+    teacher = diffusers_model(read_model(TEACHER)).to(device).eval().requires_grad_(False)
+    student = diffusers_model(read_model(PRUNED)).to(device).train().requires_grad_(False)
     student.decoder.requires_grad_(True)
     for frozen in (student.decoder.norm_out, student.decoder.conv_out):
         frozen.requires_grad_(False)
@@ -186,9 +180,9 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
                 teacher(image)
             reconstruction = student(image).sample
             loss = (
-                params.loss["feature"] * F.l1_loss(features["student"], features["teacher"])
-                + params.loss["image"] * F.l1_loss(reconstruction, image)
-                + params.loss["lpips"] * lpips(reconstruction, image).mean()
+                params.loss.feature * F.l1_loss(features["student"], features["teacher"])
+                + params.loss.image * F.l1_loss(reconstruction, image)
+                + params.loss.lpips * lpips(reconstruction, image).mean()
             )
             optimizer.zero_grad()
             loss.backward()
@@ -198,10 +192,10 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
 
 def mac_bound() -> float:
     """MACs of a plain step over those of ours; a decoder's backward counts as two forwards."""
-    params = load_params(Path("params.yaml"), Params)
+    params = load_params(PARAMS, Params)
     size = params.distill.crops.image_size
-    teacher = static_costs(load_model(TEACHER).config, size)
-    student = static_costs(load_model(PRUNED).config, size)
+    teacher = static_costs(read_model(TEACHER).config, size)
+    student = static_costs(read_model(PRUNED).config, size)
     image = torch.zeros(1, 3, size, size)
     network = load_lpips(LPIPS)
     with FlopCounterMode(display=False) as counter:  # of both images, and back to the pixels

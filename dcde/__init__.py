@@ -1,9 +1,22 @@
-"""Distillation of DC-AE decoders."""
+"""DCDE: decoders of Deep Compression AutoEncoders, pruned and distilled."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_EXPORTS = {"optimize": "dcde.optimizing"}
+if TYPE_CHECKING:
+    from dcde.decode.optimize import optimize as optimize
+    from dcde.decode.tiles import decode_tiled as decode_tiled
+    from dcde.model.checkpoint import save_model as save_model
+    from dcde.model.sources import load_model as load_model
+    from dcde.model.zoo import zoo_config as zoo_config
+
+_EXPORTS = {
+    "decode_tiled": "dcde.decode.tiles",
+    "load_model": "dcde.model.sources",
+    "optimize": "dcde.decode.optimize",
+    "save_model": "dcde.model.checkpoint",
+    "zoo_config": "dcde.model.zoo",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -11,3 +24,7 @@ def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'dcde' has no attribute {name!r}")
     return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

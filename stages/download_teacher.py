@@ -1,20 +1,17 @@
 """Get the teacher from where `teacher.source` says, check it, keep it in our format."""
 
-from pathlib import Path
-
-from dcde.checkpoint import save_model
-from dcde.config import Params
-from dcde.errors import one_line_errors
-from dcde.paramsfile import load_params
-from dcde.sources import load_teacher
-
-OUT = Path("models/teacher")
+from dcde.base.errors import one_line_errors
+from dcde.base.params import Params
+from dcde.base.params_file import load_params
+from dcde.base.paths import PARAMS, TEACHER
+from dcde.model.checkpoint import save_model
+from dcde.model.sources import load_teacher
 
 
 def main() -> None:
-    params = load_params(Path("params.yaml"), Params).teacher
+    params = load_params(PARAMS, Params).teacher
     model, sha256 = load_teacher(params.source, params.sha256)
-    save_model(model, OUT)
+    save_model(model, TEACHER)
     print(f"{params.source}: {model.config.name}, sha256 {sha256}")
 
 

@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from dcde.config import Params
-from dcde.data import Manifest, check_images, eval_crops, split_photos
-from dcde.errors import one_line_errors
-from dcde.files import whole_folder
-from dcde.paramsfile import load_params
-from dcde.photos import write_photos
-
-OUT = Path("data/photos")
+from dcde.base.errors import one_line_errors
+from dcde.base.files import whole_folder
+from dcde.base.params import Params
+from dcde.base.params_file import load_params
+from dcde.base.paths import MANIFEST, PARAMS, PHOTOS
+from dcde.data.crops import eval_crops
+from dcde.data.embedded import write_photos
+from dcde.data.folder import check_images, split_photos
+from dcde.data.manifest import Manifest
 
 
 def main() -> None:
-    params = load_params(Path("params.yaml"), Params).data
-    with whole_folder(OUT) as partial:
+    params = load_params(PARAMS, Params).data
+    with whole_folder(PHOTOS) as partial:
         if params.source == "embedded":
             write_photos(partial)
         source = partial if params.source == "embedded" else Path(params.source).expanduser()
@@ -22,7 +23,7 @@ def main() -> None:
             check_images(p, params.on_bad_image) for p in split_photos(source, params.val_fraction)
         )
         crops = [c for photo in val for c in eval_crops(photo, params.eval_size, params.eval_crops)]
-        Manifest(tuple(train), tuple(crops)).save(partial / "manifest.json")
+        Manifest(tuple(train), tuple(crops)).save(partial / MANIFEST.name)
     print(f"{len(train)} photos for training, {len(crops)} crops of {len(val)} for evaluation")
 
 

@@ -1,40 +1,40 @@
 """Write the run as one page: table, pictures, charts, parameters."""
 
-import csv
 import json
-from pathlib import Path
 
-from dcde.checkpoint import load_model
-from dcde.config import Params
-from dcde.data import Manifest, spread
-from dcde.errors import one_line_errors
-from dcde.files import whole_file
-from dcde.page import RunRecord, decode_pictures, read_curves, run_page
-from dcde.paramsfile import load_params
+from dcde.base import paths
+from dcde.base.errors import one_line_errors
+from dcde.base.files import whole_file
+from dcde.base.params import Params
+from dcde.base.params_file import load_params
+from dcde.base.results import read_table
+from dcde.data.manifest import Manifest
+from dcde.data.spread import spread
+from dcde.model.checkpoint import read_model
+from dcde.report.charts import read_curves
+from dcde.report.page import RunRecord, decode_pictures, run_page
 
-PARAMS, METRICS = Path("params.yaml"), Path("metrics")
 SHOWN, WORST = 6, 5
 
 
 def main() -> None:
-    params = load_params(PARAMS, Params)
-    scores, costs = (json.loads((METRICS / f"{n}.json").read_text()) for n in ("eval", "profile"))
-    with (METRICS / "images.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    crops = Manifest.load(Path("data/photos/manifest.json")).eval
+    params = load_params(paths.PARAMS, Params)
+    rows, crops = read_table(paths.EVAL_IMAGES), Manifest.load(paths.MANIFEST).eval
     by_lpips = sorted(range(len(crops)), key=lambda i: -float(rows[i]["student.lpips"]))
     shown = [*spread(range(len(crops)), SHOWN), *by_lpips[:WORST]]
-    models = {n: load_model(Path("models") / n) for n in ("teacher", "pruned", "student")}
+    models = {name: read_model(folder) for name, folder in paths.MODELS.items()}
     record = RunRecord(
-        scores=scores,
-        costs=costs,
-        curves=read_curves(Path("plots/distill/plots/metrics")),
+        scores=read_table(paths.EVAL_SCORES),
+        costs=read_table(paths.PROFILE_COSTS),
+        decoding=read_table(paths.PROFILE_DECODING),
+        profile=json.loads(paths.PROFILE_METRICS.read_text()),
+        curves=read_curves(paths.DISTILL_PLOTS / "plots/metrics"),
         teacher=params.teacher.source,
-        data=params.data.source,
-        params=PARAMS.read_text(),
+        data=f"{params.data.source}, {len(crops)} crops for evaluation",
+        params=paths.PARAMS.read_text(),
     )
     pictures = decode_pictures(models, [crops[i] for i in shown], [rows[i] for i in shown])
-    with whole_file(Path("report/index.html")) as partial:
+    with whole_file(paths.REPORT) as partial:
         partial.write_text(run_page(record, pictures, worst=WORST))
 
 

@@ -3,43 +3,32 @@
 import sys
 from pathlib import Path
 
-from dcde.checkpoint import WEIGHTS, load_model
-from dcde.data import check_images, list_images
-from dcde.distill import distill
-from dcde.errors import one_line_errors
-from dcde.files import sha256_of
-from dcde.paramsfile import load_params
-from dcde.perceptual import LPIPS_ALEX
-from dcde.runstate import finish_run, run_key, work_dir
-from teacher.config import TeacherTrainParams
+from dcde.base.errors import one_line_errors
+from dcde.base.params_file import load_params
+from dcde.base.paths import LPIPS
+from dcde.base.work import stage_key, work_dir
+from dcde.data.folder import check_images, list_images
+from dcde.distill.distill import distill
+from dcde.model.checkpoint import read_model
+from dcde.train.run_state import finish_run
+from teacher.params import TeacherTrainParams
+from teacher.paths import DECODER, PARAMS, PIPELINE, PLOTS, REFINED, TRAINED
 
-LPIPS = Path("models/networks") / LPIPS_ALEX
-MODELS, PLOTS = Path("teacher/models"), Path("teacher/plots")
-STARTS = {"decoder": MODELS / "trained", "refine": MODELS / "decoder"}
-ENDS = {"decoder": MODELS / "decoder", "refine": MODELS / "refined"}
+STARTS = {"decoder": TRAINED, "refine": DECODER}
+ENDS = {"decoder": DECODER, "refine": REFINED}
 
 
 def main(phase: str) -> None:
-    params = load_params(Path("teacher/params.yaml"), TeacherTrainParams)
+    params = load_params(PARAMS, TeacherTrainParams)
     photos = check_images(list_images(Path(params.data.train)), params.data.on_bad_image)
-    start, chosen = STARTS[phase], getattr(params, phase)
-    model = load_model(start)
-    settings = [phase, params.model_dump(mode="json", exclude={"runtime"})]
-    code = sorted(Path("dcde").rglob("*.py"))
-    state_dir = work_dir() / "teacher" / run_key(settings, [start / WEIGHTS, *code])
+    state_dir = work_dir() / "teacher" / stage_key(phase, PIPELINE)
+    model = read_model(STARTS[phase])
     distill(
         model,
-        load_model(start),
+        read_model(STARTS[phase]),
         tuple(photos),
-        params=chosen.train,
-        loss=chosen.loss,
-        gan=params.gan,
-        optimizer=chosen.optimizer,
-        optimizer_d=params.optimizer_d,
-        runtime=params.runtime,
-        seed=params.seed,
+        params.recipe(getattr(params, phase)),
         lpips_weights=LPIPS,
-        teacher_sha256=sha256_of(start / WEIGHTS),
         state_dir=state_dir,
         cache_dir=work_dir() / "latents",
         on_epoch=lambda epoch, model: None,

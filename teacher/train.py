@@ -4,27 +4,29 @@ from pathlib import Path
 
 import torch
 
-from dcde.autoencode import AutoencodeTask, quiet_branches
-from dcde.data import CropDataset, EpochPlan, check_images, list_images
-from dcde.errors import one_line_errors
-from dcde.losses import DISTILL_ONLY, build_terms, check_weights
+from dcde.base.errors import one_line_errors
+from dcde.base.params_file import load_params
+from dcde.base.paths import LPIPS
+from dcde.base.processes import check_batch_size, make_accelerator
+from dcde.base.work import stage_key, work_dir
+from dcde.data.crops import CropDataset
+from dcde.data.folder import check_images, list_images
+from dcde.data.plan import EpochPlan
 from dcde.model import DCAE, zoo_config
-from dcde.paramsfile import load_params
-from dcde.perceptual import LPIPS_ALEX
-from dcde.processes import check_batch_size, make_accelerator
-from dcde.runstate import finish_run, run_key, work_dir
-from dcde.trainer import Trainer
-from teacher.config import TeacherTrainParams
+from dcde.train.losses import build_terms
+from dcde.train.run_state import finish_run
+from dcde.train.trainer import Trainer
+from teacher.autoencode import AutoencodeTask, quiet_branches
+from teacher.params import TeacherTrainParams
+from teacher.paths import PARAMS, PIPELINE, PLOTS, TRAINED
 
-LPIPS = Path("models/networks") / LPIPS_ALEX
-OUT, KEPT = Path("teacher/models/trained"), {"live": Path("teacher/plots/train")}
 FRESH = 1_000_000  # crop numbers of a photo: so many that none comes twice
 
 
 def main() -> None:
-    params = load_params(Path("teacher/params.yaml"), TeacherTrainParams)
+    params = load_params(PARAMS, TeacherTrainParams)
     train = params.train
-    check_weights(params.loss, without=DISTILL_ONLY)
+    weights = params.loss.weights()
     photos = check_images(list_images(Path(params.data.train)), params.data.on_bad_image)
     accelerator = make_accelerator(train.precision)
     plan = EpochPlan(
@@ -38,13 +40,12 @@ def main() -> None:
     torch.manual_seed(params.seed)
     model = DCAE(zoo_config(params.model))
     quiet_branches(model)
-    settings = params.model_dump(mode="json", exclude={"runtime"})
-    state_dir = work_dir() / "teacher" / run_key(settings, sorted(Path("dcde").rglob("*.py")))
+    state_dir = work_dir() / "teacher" / stage_key("train", PIPELINE)
     Trainer(
         AutoencodeTask(model),
         accelerator=accelerator,
-        terms=build_terms(params.loss, LPIPS, accelerator.device),
-        weights_at=lambda epoch: params.loss,
+        terms=build_terms(weights, LPIPS, accelerator.device),
+        weights_at=lambda epoch: weights,
         plan=plan,
         dataset=CropDataset,
         train=train,
@@ -55,7 +56,7 @@ def main() -> None:
         seed=params.seed,
         on_epoch=lambda epoch, module: {},
     ).run()
-    finish_run(model, OUT, state_dir, KEPT)
+    finish_run(model, TRAINED, state_dir, {"live": PLOTS / "train"})
 
 
 if __name__ == "__main__":

@@ -18,10 +18,15 @@ from dcde.model.spec import (
     StageConfig,
 )
 
+
+class NotExpressibleError(ValueError):
+    """A model that diffusers' class can't express; the message names what of it."""
+
+
 _NAME = "_dcde_name"
 """Key of our model's name in diffusers' config.json; it ignores keys that start so."""
 _RES, _EFFICIENT_VIT = "ResBlock", "EfficientViTBlock"
-_INSTANCE = "dcde.peer.diffusers_model makes one in memory that has them"
+_INSTANCE = "dcde.model.diffusers_peer.diffusers_model makes one in memory that has them"
 _NORMS = {"batch_norm": "bn2d", "rms_norm": "trms2d"}
 
 _IN_BLOCK = (
@@ -143,7 +148,7 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
     """The reverse of `config_from_diffusers`.
 
     Raises:
-        ValueError: naming what of the model diffusers' class can't express.
+        NotExpressibleError: naming what of the model diffusers' class can't express.
     """
 
     def side(prefix: str, stages: StageConfig) -> dict[str, Any]:
@@ -182,7 +187,7 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
         for field, value in config.model_dump()[part].items():
             if read_back[part][field] != value:
                 hint = f"; {_INSTANCE}" if field == "inner_widths" else ""
-                raise ValueError(
+                raise NotExpressibleError(
                     f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}{hint}"
                 )
     return raw

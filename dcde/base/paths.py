@@ -1,0 +1,43 @@
+"""Where the stages of the pipeline find their inputs and leave their outputs.
+
+All paths are relative to the repository's root, in which DVC runs every stage. `dvc.yaml` names the
+same paths; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+PRESETS = Path("presets")
+
+PHOTOS = Path("data/photos")
+MANIFEST = PHOTOS / "manifest.json"
+
+METRIC_NETWORKS = Path("models/metric_networks")
+LPIPS = METRIC_NETWORKS / "lpips_alex.safetensors"
+
+TEACHER = Path("models/teacher")
+PRUNED = Path("models/pruned")
+STUDENT = Path("models/student")
+MODELS = {"teacher": TEACHER, "pruned": PRUNED, "student": STUDENT}
+"""The three models that are compared, by the names that tables give them."""
+
+PRUNE_METRICS = Path("metrics/prune.json")
+PRUNE_PLOTS = Path("plots/prune")
+
+DISTILL_PLOTS = Path("plots/distill")
+DISTILL_SAMPLES = Path("plots/distill_samples")
+
+EVAL_METRICS = Path("metrics/eval.json")
+EVAL_PLOTS = Path("plots/eval")
+EVAL_SCORES = EVAL_PLOTS / "scores.csv"
+EVAL_IMAGES = EVAL_PLOTS / "images.csv"
+
+PROFILE_METRICS = Path("metrics/profile.json")
+PROFILE_PLOTS = Path("plots/profile")
+PROFILE_COSTS = PROFILE_PLOTS / "costs.csv"
+PROFILE_DECODING = PROFILE_PLOTS / "decoding.csv"
+
+REPORT = Path("report/index.html")
+EXPERIMENTS_REPORT = Path("report/experiments.html")

@@ -1,0 +1,79 @@
+"""The processes that share a run: one, or several that `accelerate launch` or torchrun started."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration, PartialState
+from accelerate.utils import DistributedDataParallelKwargs
+
+from dcde.base.errors import UserError
+from dcde.base.work import locked
+
+
+def process_state() -> PartialState:
+    """Which of the processes this one is; the first call decides how they talk to each other."""
+    return PartialState(
+        # Without it, processes launched together on a machine without GPU ignore each other.
+        cpu=not torch.cuda.is_available() and torch.distributed.is_torchelastic_launched(),
+        # The main process caches latents and validates while the others wait.
+        timeout=timedelta(hours=12),
+    )
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """accelerate's view of the devices; `batch_size` is that of all processes together.
+
+    Raises:
+        UserError: if the device can't compute in that precision.
+    """
+    process_state()
+    try:
+        return Accelerator(
+            mixed_precision="no" if precision == "fp32" else precision,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            # Batch norms share their statistics, so that buffers are the same everywhere.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except ValueError as error:
+        raise UserError(f"precision: found {precision!r}, but here: {error}") from None
+
+
+def run_lock(state_dir: Path) -> AbstractContextManager[None]:
+    """Keep every other run off an unfinished run's state; the processes that share it are one run.
+
+    Raises:
+        UserError: on entering, if another run is at work on the same state.
+    """
+    if not process_state().is_main_process:
+        return nullcontext()
+    return locked(state_dir, busy="another process is at work on this very run; wait for its end")
+
+
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether the flag is set on any process; all must ask at the same point."""
+    if accelerator.num_processes == 1:
+        return flag
+    if flag:
+        accelerator.set_trigger()
+    return bool(accelerator.check_trigger())
+
+
+def check_batch_size(batch_size: int, samples: int, accelerator: Accelerator) -> None:
+    """Refuse a batch that an epoch's samples do not fill, or that processes can't share.
+
+    Raises:
+        UserError: saying what was expected.
+    """
+    if batch_size > samples:
+        raise UserError(
+            f"batch_size: found {batch_size}, expected at most the {samples} samples of an epoch"
+        )
+    if batch_size % accelerator.num_processes:
+        raise UserError(
+            f"batch_size: found {batch_size}, "
+            f"expected a multiple of the {accelerator.num_processes} processes"
+        )

@@ -1,0 +1,186 @@
+"""The sections of params.yaml that decide how a decoder is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dcde.base.section import PositiveFloat, PositiveInt, Section, Weight
+
+
+class CropParams(Section):
+    """How training crops are cut from photos."""
+
+    image_size: Annotated[int, Field(ge=32)]
+    """Side of a training crop in pixels."""
+    short_side: tuple[PositiveInt, PositiveInt]
+    """Range from which the photo's shorter side is drawn before cutting, in pixels."""
+    flip: bool
+    """Whether half of the crops are mirrored."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CropParams:
+        low, high = self.short_side
+        if not self.image_size <= low <= high:
+            raise ValueError(
+                f"short_side: found [{low}, {high}], expected image_size ({self.image_size}) "
+                "<= low <= high"
+            )
+        return self
+
+
+class OptimizerParams(Section):
+    """AdamW with a cosine schedule with warm restarts, for one net."""
+
+    lr: PositiveFloat
+    weight_decay: Weight
+    cosine_t0: PositiveInt
+    """Epochs of the first cosine period."""
+    cosine_t_mult: PositiveInt
+    eta_min: Weight
+    """Learning rate at the end of a period."""
+    warmup_steps: Annotated[int, Field(ge=0)]
+    """Steps in which the learning rate rises linearly from 0."""
+
+
+class GanParams(Section):
+    ratio: PositiveInt
+    """Training samples between two steps of the discriminator."""
+    loss: Literal["bce", "lsgan", "hinge"]
+    norm: Literal["batch", "group", "spectral"]
+    """Of the discriminator: batch norm as in pix2pix, group norm, or spectral norm of weights."""
+
+
+class TrainParams(Section):
+    """What the trainer needs, whatever it trains."""
+
+    epochs: PositiveInt
+    samples_per_epoch: PositiveInt | None
+    """Training samples drawn at random for each epoch; null: each photo once."""
+    batch_size: PositiveInt
+    """Samples of a forward pass, on all processes together."""
+    accumulation_steps: PositiveInt
+    """Batches whose gradients are averaged for one step of the optimizer."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    """bf16 and fp16 are automatic mixed precision."""
+    compile: bool
+    """Whether torch.compile is used: slow to start, quicker steps."""
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the moving average of the weights for each step; 0 is off."""
+    grad_clip: Weight
+    """Largest norm of the generator's gradient; 0 is off."""
+    max_bad_steps: Annotated[int, Field(ge=0)]
+    """Steps of the run that may be skipped because a loss or gradient is not finite."""
+
+
+class DistillParams(TrainParams):
+    crops: CropParams
+    crops_per_image: PositiveInt
+    """Fixed crops of each photo, from which an epoch's samples are drawn."""
+    tap: Literal[0, 1, 2, 3]
+    """Where features are compared: 0 output of project_out, 1 before it, 2 after its norm, 3 after
+    its activation."""
+    freeze_project_out: bool
+    dynamic_loss: bool
+    division_epoch: PositiveInt
+    """Epoch at which the dynamic loss turns from features to images."""
+    shallow_epochs: Annotated[int, Field(ge=0)]
+    """Segment training: epochs in which the shallow stages train alone, before all do; 0 is off."""
+    shallow_stages: Annotated[tuple[int, ...], Field(min_length=1)] | None
+    """The decoder's stages that are shallow; null: the half at the highest resolution."""
+    checkpoint_activations: bool
+    """Whether blocks are computed again in the backward pass, not kept: less memory, slower."""
+    validation_photos: Annotated[int, Field(ge=0)]
+    """Training photos held out to measure each epoch on; 0 is off."""
+    select: Literal["best", "last"]
+    """Which epoch's student is the result: that of the lowest validation LPIPS, or the last."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DistillParams:
+        if self.shallow_epochs >= self.epochs:
+            raise ValueError(
+                f"shallow_epochs: found {self.shallow_epochs}, "
+                f"expected less than epochs ({self.epochs}): then all stages train"
+            )
+        if self.select == "best" and self.validation_photos == 0:
+            raise ValueError("select: found 'best', but validation_photos is 0: nothing to rank by")
+        if self.dynamic_loss and self.division_epoch >= self.epochs:
+            raise ValueError(
+                f"division_epoch: found {self.division_epoch}, "
+                f"expected less than epochs ({self.epochs}) as dynamic_loss is on"
+            )
+        return self
+
+
+class LossWeights(Section):
+    """The weight of each term of a loss; 0 leaves the term out.
+
+    A term has the name that its field has here (see `dcde.train.losses`).
+    """
+
+    @model_validator(mode="after")
+    def _check_any(self) -> LossWeights:
+        if not self.weights():
+            raise ValueError("all weights are 0, expected at least one term to train with")
+        return self
+
+    def weights(self) -> dict[str, float]:
+        """The terms that take part, with their weights."""
+        return {name: weight for name, weight in self.model_dump().items() if weight}
+
+
+class LossParams(LossWeights):
+    """The loss of a decoder that is trained from latents."""
+
+    feature: Weight
+    """L1 of the features at the tap, against the teacher's."""
+    image: Weight
+    """L1 of the images, against the photos."""
+    lpips: Weight
+    """LPIPS of the images, against the photos."""
+    gamma: Weight
+    """PatchGAN, whose discriminator judges the images."""
+
+
+class RuntimeParams(Section):
+    """What changes no result; DVC does not track it."""
+
+    workers: Annotated[int, Field(ge=0)]
+    log_every: PositiveInt
+    """Steps between two rows of the loss curves."""
+    save_minutes: PositiveFloat
+    """Minutes between two saved states inside an epoch."""
+
+
+class Recipe(Section):
+    """All that decides how a decoder is trained: what `dcde.distill` needs to know."""
+
+    seed: Annotated[int, Field(ge=0)]
+    distill: DistillParams
+    loss: LossParams
+    gan: GanParams
+    optimizer: OptimizerParams
+    """Of the student."""
+    optimizer_d: OptimizerParams
+    """Of the discriminator."""
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        check_gan(self.loss, self.gan, self.distill)
+        return self
+
+
+def check_gan(loss: LossParams, gan: GanParams, train: TrainParams) -> None:
+    """Refuse more steps of the discriminator than the generator takes.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    samples = train.batch_size * train.accumulation_steps
+    if loss.gamma and gan.ratio < samples:
+        raise ValueError(
+            f"gan.ratio: found {gan.ratio}, expected at least batch_size * accumulation_steps "
+            f"({samples}): the discriminator takes at most one step for each step of the generator"
+        )

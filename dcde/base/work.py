@@ -1,0 +1,129 @@
+"""The folder of caches and unfinished runs: where it lies, how its entries are named and locked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from dcde.base.errors import UserError
+from dcde.base.files import sha256_of
+
+
+def work_dir() -> Path:
+    """Where caches and unfinished runs live: git-ignored, outside of every DVC output.
+
+    DVC sets DVC_ROOT for the commands it runs. For a worker of its queue that is the repository
+    that the experiment came from, so that all experiments share their caches.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".dcde"
+
+
+def run_key(settings: Any, files: Iterable[Path]) -> str:
+    """A name for a run or a cache, made of settings and of the content of files.
+
+    With anything changed the name is another, so that a foreign state is never taken up.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for path in files:
+        digest.update(sha256_of(path).encode())
+    return digest.hexdigest()[:16]
+
+
+def stage_key(stage: str, pipeline: Path = Path("dvc.yaml")) -> str:
+    """A name for a run of a DVC stage, made of what DVC looks at before it runs the stage again.
+
+    That is the content of its `deps`, the stage's script among them, and the values of its
+    `params`. So an unfinished run is continued exactly where DVC would call it the same run.
+
+    Args:
+        pipeline: the file that declares the stage; its folder has params.yaml and is what the
+            stage's paths are relative to.
+    """
+    root = pipeline.parent
+    declared = yaml.safe_load(pipeline.read_text())["stages"][stage]
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    tracked = {name: _value(params, name) for name in declared["params"]}
+    return run_key([stage, tracked], _files(root / dep for dep in declared["deps"]))
+
+
+def _value(params: Mapping[str, Any], name: str) -> Any:
+    value: Any = params
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files, and those below the folders, in an order that is the same everywhere.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: not found; `dvc repro` makes it")
+        below = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        yield from (p for p in below if "__pycache__" not in p.parts)
+
+
+@contextmanager
+def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
+    """Hold the lock of a folder in the work folder; the system frees it when the process ends.
+
+    Args:
+        busy: what to tell where another process holds it; None: wait until it is free.
+
+    Raises:
+        UserError: with `busy`.
+    """
+    lock = path.parent / ".locks" / f"{path.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=-1 if busy is None else 0):
+            yield
+    except Timeout:
+        raise UserError(f"{path}: {busy}") from None
+
+
+def check_disk(folder: Path, needed_bytes: int, what: str) -> str:
+    """Refuse to write what the disk can't hold; return in words how much it will be.
+
+    Args:
+        folder: where it is to be written.
+        what: what is to be written, for the messages.
+
+    Raises:
+        UserError: with what is needed, what is free, and how to free more.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise UserError(
+            f"{folder}: {what} will take {human_bytes(needed_bytes)}, but the disk has "
+            f"{human_bytes(free)} free; `dcde cache list` shows what older runs left there and "
+            "`dcde cache clear` removes it"
+        )
+    return f"{what} will take {human_bytes(needed_bytes)} in {folder}"
+
+
+def human_bytes(count: int) -> str:
+    """A count of bytes for people, in powers of 1000.
+
+    >>> human_bytes(7_100_000_000)
+    '7.1 GB'
+    """
+    value, units = float(count), ("B", "kB", "MB", "GB", "TB")
+    for unit in units:
+        if value < 1000 or unit == units[-1]:
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}"

@@ -1,0 +1,29 @@
+"""The `dcde` command: its subcommands, each in a file of its name."""
+
+from __future__ import annotations
+
+import typer
+
+from dcde.commands.cache import cache
+from dcde.commands.eval import eval_command
+from dcde.commands.export import export
+from dcde.commands.preset import preset
+from dcde.commands.push import push
+from dcde.commands.reconstruct import reconstruct_command
+from dcde.commands.report import report
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Shrink the decoder of a Deep Compression AutoEncoder by pruning and distillation."""
+
+
+app.command()(preset)
+app.command("eval")(eval_command)
+app.command("reconstruct")(reconstruct_command)
+app.command()(export)
+app.command()(push)
+app.command()(report)
+app.add_typer(cache, name="cache")

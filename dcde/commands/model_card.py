@@ -1,0 +1,134 @@
+"""A model as a repository of the hub: its files, and a card that tells where it comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dcde.base.files import whole_folder
+from dcde.base.paths import EVAL_IMAGES, EVAL_METRICS, PARAMS, PROFILE_COSTS
+from dcde.base.results import read_table
+from dcde.model import DCAEConfig
+from dcde.model.checkpoint import Layout, read_model, write_model
+from dcde.model.diffusers_format import NotExpressibleError, config_to_diffusers
+from dcde.report.tables import markdown_table, score_table
+
+RECIPE = ("seed", "prune", "distill", "loss", "gan", "optimizer", "optimizer_d")
+"""Sections of params.yaml that make a student."""
+UNSTATED = "Not stated. That of the model it was made from may bind it."
+
+
+def write_repository(source: Path, folder: Path, *, repo: str, licence: str | None) -> None:
+    """Write weights and config.json, in diffusers' layout where it can express them, and README.md.
+
+    Args:
+        source: A model's folder. If that is `models/<name>` of a pipeline, the card tells the
+            pipeline's metrics and parameters.
+        folder: Appears whole or not at all.
+        repo: `<owner>/<name>` on the hub.
+        licence: The hub's identifier of a licence.
+
+    Raises:
+        UserError: if the model can't be read.
+    """
+    model = read_model(source)
+    layout: Layout = "diffusers"
+    try:
+        config_to_diffusers(model.config)
+    except NotExpressibleError:
+        layout = "safetensors"
+    with whole_folder(folder) as partial:
+        write_model(model, partial, layout)
+        (partial / "README.md").write_text(_card(model.config, repo, layout, source, licence))
+
+
+def _card(config: DCAEConfig, repo: str, layout: Layout, source: Path, licence: str | None) -> str:
+    from huggingface_hub import ModelCardData
+
+    models, name = source.resolve().parent, source.name
+    made = models.name == "models" and (models.parent / PARAMS).is_file()
+    params = yaml.safe_load((models.parent / PARAMS).read_text()) if made else {}
+    teacher = params.get("teacher", {}).get("source", "")
+    base = teacher.removeprefix("hf:").partition("@")[0] if teacher.startswith("hf:") else None
+    metadata = ModelCardData(
+        base_model=base,
+        library_name="diffusers" if layout == "diffusers" else "dcde",
+        license=licence,
+        pipeline_tag="image-to-image",
+        tags=["dc-ae", "autoencoder"],
+    )
+    sections = [
+        f"---\n{metadata.to_yaml()}\n---",
+        f"# {repo}",
+        _description(config),
+        *(_figures(models.parent, name) if made else []),
+        _loading(config, repo, layout),
+        *([_recipe(params, teacher)] if made else []),
+        f"## Licence\n\n{licence or UNSTATED}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _description(config: DCAEConfig) -> str:
+    f, decoder = config.downsampling, config.decoder
+    return (
+        "A [Deep Compression AutoEncoder](https://arxiv.org/abs/2410.10733): images in [-1, 1], "
+        f"sides multiples of {f}, to {config.latent_channels} latent channels at 1/{f} of their "
+        f"size, and back. Architecture `{config.name}`, decoder depths {list(decoder.depths)}, "
+        f"widths {list(decoder.widths)}, scaling factor {config.scaling_factor:g}."
+    )
+
+
+def _figures(root: Path, name: str) -> list[str]:
+    """Tables of the teacher and this model, from those results that are there."""
+    sections = []
+    rows = ("teacher", name)
+    if (root / EVAL_METRICS).is_file() and (root / EVAL_IMAGES).is_file():
+        scores = json.loads((root / EVAL_METRICS).read_text())
+        if name in scores:
+            count = len(read_table(root / EVAL_IMAGES))
+            table = score_table({row: scores[row] for row in dict.fromkeys(rows)})
+            sections.append(f"## Scores\n\nOn {count} images, rounded to uint8.\n\n{table}")
+    if (root / PROFILE_COSTS).is_file():
+        costs = [row for row in read_table(root / PROFILE_COSTS) if row["model"] in rows]
+        if name in (row["model"] for row in costs):
+            cells = [["decoder", "parameters", "multiply-accumulates"]]
+            for row in costs:
+                macs, params = (int(row[key]) for key in ("decoder_macs", "decoder_params"))
+                cells.append([row["model"], f"{params / 1e6:.4g} M", f"{macs / 1e9:.4g} G"])
+            px = costs[0]["resolution_px"]
+            sections.append(f"## Costs\n\nOf one image of {px} px.\n\n{markdown_table(cells)}")
+    return sections
+
+
+def _loading(config: DCAEConfig, repo: str, layout: Layout) -> str:
+    ours = f"""```python
+import dcde
+
+model = dcde.load_model("hf:{repo}")
+image = model.decode(latent)  # (B, {config.latent_channels}, h, w), not scaled
+```"""
+    if layout != "diffusers":
+        lack = "diffusers' `AutoencoderDC` can't express this model"
+        if config.decoder.inner_widths is None:
+            return f"## Load it\n\n{lack}.\n\n{ours}"
+        maker = "dcde.model.diffusers_peer.diffusers_model(model)"
+        narrowed = f"`{maker}` makes an instance of that class in memory, which can decode"
+        return f"## Load it\n\n{ours}\n\n{lack} in its config.json. {narrowed}."
+    theirs = f"""```python
+from diffusers import AutoencoderDC
+
+vae = AutoencoderDC.from_pretrained("{repo}")
+image = vae.decode(latent).sample
+```"""
+    return f"## Load it\n\n{theirs}\n\nWith DCDE:\n\n{ours}"
+
+
+def _recipe(params: dict[str, Any], teacher: str) -> str:
+    sections = {key: params[key] for key in RECIPE if key in params}
+    text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None).strip()
+    about = f"Teacher: `{teacher}`. Pruned and distilled by DCDE:"
+    return f"## Recipe\n\n{about}\n\n```yaml\n{text}\n```"

@@ -1,0 +1,104 @@
+"""Encoder and decoder as ONNX graphs for any batch, height and width, checked in onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dcde.base.errors import UserError
+from dcde.base.files import whole_folder
+from dcde.model import DCAE
+from dcde.model.checkpoint import CONFIG
+
+TOLERANCE = 1e-4
+"""Largest difference to our model, as a share of its largest output."""
+CHECKED = ((1, 1, 1), (2, 2, 3), (1, 9, 5))
+"""Batch, height and width of the latents on which graph and model are compared."""
+ONE_FILE_BYTES = 1_500_000_000
+"""Weights beyond this go to a file beside the graph, as a protobuf holds 2 GB."""
+
+
+def export_onnx(model: DCAE, folder: Path) -> None:
+    """Write `encoder.onnx`, `decoder.onnx` and `config.json`; the folder appears whole or not.
+
+    `image` (batch, 3, height * f, width * f) in [-1, 1] and `latent` (batch, channels, height,
+    width) are the graphs' input and output, and the reverse.
+
+    Raises:
+        UserError: if the ONNX packages are missing, or a graph's output is not the model's.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch.onnx needs it)
+    except ImportError as error:
+        raise UserError(
+            f"format onnx: {error.name} is not installed; `pip install 'dcde[onnx]'`"
+        ) from None
+    config = model.config
+    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    latent_dims = {0: batch, 2: height, 3: width}
+    f = config.downsampling
+    image_dims = {0: batch, 2: f * height, 3: f * width}
+    with whole_folder(folder) as partial:
+        for name, part, dims in (
+            ("encoder", model.encoder, image_dims),
+            ("decoder", model.decoder, latent_dims),
+        ):
+            path = partial / f"{name}.onnx"
+            inputs = [_input(name, config.latent_channels, f, shape) for shape in CHECKED]
+            _write_graph(part, path, inputs[1], dims, name)
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            _check(session, part, inputs, name)
+        raw = {"dcde": config.model_dump(mode="json")}
+        (partial / CONFIG).write_text(json.dumps(raw, indent=2) + "\n")
+
+
+def _input(part: str, latent_channels: int, f: int, shape: tuple[int, int, int]) -> Tensor:
+    batch, height, width = shape
+    size = (
+        (batch, 3, height * f, width * f)
+        if part == "encoder"
+        else (batch, latent_channels, height, width)
+    )
+    return torch.randn(size, generator=torch.Generator().manual_seed(0))
+
+
+def _write_graph(
+    part: nn.Module, path: Path, example: Tensor, dims: dict[int, Any], name: str
+) -> None:
+    inputs, outputs = ("image", "latent") if name == "encoder" else ("latent", "image")
+    size = sum(p.numel() * p.element_size() for p in part.parameters())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, about its own code
+        torch.onnx.export(
+            part,
+            (example,),
+            path,
+            dynamo=True,
+            dynamic_shapes=(dims,),
+            input_names=[inputs],
+            output_names=[outputs],
+            external_data=size > ONE_FILE_BYTES,
+            verbose=False,
+        )
+
+
+@torch.inference_mode()
+def _check(session: Any, part: nn.Module, inputs: list[Tensor], name: str) -> None:
+    field = session.get_inputs()[0].name
+    for x in inputs:
+        ours = part(x).numpy()
+        (theirs,) = session.run(None, {field: x.numpy()})
+        error = float(np.abs(theirs - ours).max() / np.abs(ours).max())
+        if not error <= TOLERANCE:
+            raise UserError(
+                f"format onnx: the {name}'s graph differs from the model by {error:.2g} of its "
+                f"largest output at {list(x.shape)}, expected at most {TOLERANCE:g}; nothing was "
+                "written"
+            )

@@ -1,0 +1,107 @@
+"""Folders of images: finding the files, checking each of them once, splitting them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from dcde.base.errors import UserError
+from dcde.data.pixels import to_rgb
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image file that was read in full once, with its size in pixels."""
+
+    path: str
+    width: int
+    height: int
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files under a folder, sorted; ImageNet's `<wnid>/*.JPEG` included.
+
+    Raises:
+        UserError: if the folder is missing or holds no image.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: not found, expected a folder of images")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise UserError(f"{folder}: no image found, expected files {', '.join(IMAGE_SUFFIXES)}")
+    return paths
+
+
+MAX_PHOTO_PIXELS = 89_478_485
+"""Largest photo of a data set; Pillow's own limit for what may be an attack."""
+
+
+def _read(path: Path) -> Photo | str:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height <= MAX_PHOTO_PIXELS:
+                to_rgb(image)
+                return Photo(str(path), width, height)
+    except Exception as error:  # Pillow raises many types for files that are not images
+        return f"{path}: not a readable image ({error})"
+    return (
+        f"{path}: found {width} x {height} pixels, expected at most "
+        f"{MAX_PHOTO_PIXELS / 1e6:.1f} megapixels"
+    )
+
+
+def check_images(paths: Sequence[Path], on_bad_image: str) -> list[Photo]:
+    """Decode every file once, so that no bad one surfaces in the middle of a long run.
+
+    Bad files are reported by name; `skip` goes on without them, `refuse` stops.
+
+    Raises:
+        UserError: naming the bad files if they are refused, or if no good one is left.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        # Pillow's word about huge pictures, which `_read` names.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        results = list(
+            tqdm(pool.map(_read, paths), total=len(paths), desc="check images", unit="image")
+        )
+    bad = [r for r in results if isinstance(r, str)]
+    for message in bad:
+        tqdm.write(message)
+    if bad and on_bad_image == "refuse":
+        rest = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0]}{rest}; set data.on_bad_image to skip to go on without")
+    photos = [r for r in results if isinstance(r, Photo)]
+    if not photos:
+        raise UserError(f"none of the {len(paths)} images could be read, the first: {bad[0]}")
+    return photos
+
+
+def split_photos(folder: Path, val_fraction: float) -> tuple[list[Path], list[Path]]:
+    """Paths for training and for evaluation: `train` and `val` below the folder, or by share.
+
+    Without these two folders, the photos whose hash is smallest are for evaluation: the
+    choice is the same on every machine, and stable when photos are added.
+
+    Raises:
+        UserError: if there are too few images to split.
+    """
+    if (folder / "train").is_dir() and (folder / "val").is_dir():
+        return list_images(folder / "train"), list_images(folder / "val")
+    paths = list_images(folder)
+    if len(paths) < 2:
+        raise UserError(f"{folder}: found 1 image, expected at least 2 to split into train and val")
+    ranked = sorted(
+        paths, key=lambda p: hashlib.sha256(str(p.relative_to(folder)).encode()).digest()
+    )
+    n_val = min(len(paths) - 1, max(1, round(len(paths) * val_fraction)))
+    return sorted(ranked[n_val:]), sorted(ranked[:n_val])

@@ -1,0 +1,265 @@
+"""The decoder's operations as `dcde.decode.optimize` runs them: fused, in place, channels-last."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcde.model.blocks import (
+    ATTENTION_EPS,
+    ChannelDuplicate,
+    ConvLayer,
+    ConvPixelShuffle,
+    GLUMBConv,
+    InterpolateConv,
+    LiteMLA,
+    ResBlock,
+    Residual,
+    RMSNorm2d,
+)
+from dcde.model.spec import HEAD_DIM
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class FusedOp(nn.Module):
+    """A step on channels-last maps."""
+
+    margin: int | None = 0
+    """How far around it an output depends on inputs, in positions; None: on all of them."""
+    scale = 1
+    """Outputs for each input along a side."""
+
+
+def _channels_last(module: M) -> M:
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def _with_shortcut(conv: nn.Conv2d, repeats: int) -> nn.Conv2d:
+    """The convolution plus `x.repeat_interleave(repeats)`, as one convolution."""
+    outputs = torch.arange(conv.out_channels, device=conv.weight.device)
+    with torch.no_grad():
+        conv.weight[outputs, outputs // repeats, 1, 1] += 1
+    return conv
+
+
+def _nhwc(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H, W, C), without a copy for channels-last."""
+    return x.permute(0, 2, 3, 1)
+
+
+def _nchw(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def _act(act: nn.Module | None) -> nn.Module:
+    """The activation in place."""
+    if act is None:
+        return nn.Identity()
+    return nn.ReLU(inplace=True) if isinstance(act, nn.ReLU) else nn.SiLU(inplace=True)
+
+
+class Pointwise(nn.Module):
+    """A 1x1 convolution of (B, H, W, C).
+
+    On a CPU by oneDNN, elsewhere as a matrix product: in fp32 the BLAS behind `F.linear` was found
+    to take twice as long as oneDNN on an AMD EPYC.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = _channels_last(conv).weight, conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cpu:
+            return _nhwc(F.conv2d(_nchw(x), self.weight, self.bias))
+        return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+class RMSNorm(nn.Module):
+    """`RMSNorm2d` on (B, H, W, C)."""
+
+    def __init__(self, norm: RMSNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps).add_(self.bias)
+
+
+class FusedInput(FusedOp):
+    """`project_in`; the latent may be in any precision and memory format."""
+
+    margin = 1
+
+    def __init__(self, project_in: Residual) -> None:
+        super().__init__()
+        conv, shortcut = project_in.main.conv, project_in.shortcut
+        assert isinstance(conv, nn.Conv2d) and isinstance(shortcut, ChannelDuplicate)
+        self.conv = _channels_last(_with_shortcut(conv, shortcut.repeats))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        dtype = next(self.conv.parameters()).dtype
+        return self.conv(latent.to(dtype, memory_format=torch.channels_last))
+
+
+class FusedResBlock(FusedOp):
+    """An R block with its identity."""
+
+    margin = 2
+
+    def __init__(self, block: ResBlock) -> None:
+        super().__init__()
+        self.conv1 = _channels_last(block.conv1.conv)
+        self.act = _act(block.conv1.act)
+        self.conv2 = _channels_last(block.conv2.conv)
+        norm = block.conv2.norm
+        self.norm = RMSNorm(norm) if isinstance(norm, RMSNorm2d) else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(self.act(self.conv1(x)))
+        if self.norm is not None:
+            y = _nchw(self.norm(_nhwc(y)))
+        return y.add_(x)
+
+
+class FusedAttention(FusedOp):
+    """`LiteMLA` with its identity, in the linear form at every size.
+
+    In two parts, so that a map may be gathered and read piece by piece: `gather` sums keys and
+    values over positions, `read` asks the sums with each position's query.
+    """
+
+    margin = None
+
+    def __init__(self, attention: LiteMLA) -> None:
+        super().__init__()
+        self.qkv = Pointwise(attention.qkv.conv)
+        self.aggreg = _channels_last(attention.aggreg)
+        self.reach = 2 if len(attention.aggreg) else 0
+        """Margin of `heads`: the 5x5 branch's."""
+        self.proj = Pointwise(attention.proj.conv)
+        assert isinstance(attention.proj.norm, RMSNorm2d)
+        self.norm = RMSNorm(attention.proj.norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.heads(x)
+        return self.read(x, heads, self.gather(heads))
+
+    def heads(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to queries, keys and values (B, H, W, heads, 3, HEAD_DIM)."""
+        qkv = self.qkv(_nhwc(x))
+        if len(self.aggreg):
+            qkv = torch.cat([qkv, *(_nhwc(op(_nchw(qkv))) for op in self.aggreg)], dim=3)
+        heads = qkv.unflatten(3, (-1, 3, HEAD_DIM))
+        heads[..., :2, :].relu_()
+        return heads
+
+    def gather(self, heads: Tensor) -> Tensor:
+        """Sums over positions of keys times (values, 1): (B, heads, HEAD_DIM, HEAD_DIM + 1)."""
+        k, v = (_positions(heads[..., i, :]) for i in (1, 2))
+        return torch.cat([k.mT @ v, k.sum(dim=2)[..., None]], dim=3)
+
+    def read(self, x: Tensor, heads: Tensor, gathered: Tensor) -> Tensor:
+        """The block's output for the positions of `x`."""
+        out = _positions(heads[..., 0, :]) @ gathered  # (B, heads, H*W, HEAD_DIM + 1)
+        out = out[..., :-1] / (out[..., -1:] + ATTENTION_EPS)
+        B, _, H, W = x.shape
+        y = self.norm(self.proj(out.transpose(1, 2).reshape(B, H, W, -1)))
+        return _nchw(y).add_(x)
+
+
+def _positions(x: Tensor) -> Tensor:
+    """(B, H, W, heads, HEAD_DIM) to (B, heads, H*W, HEAD_DIM)."""
+    return x.flatten(1, 2).transpose(1, 2)
+
+
+class FusedGLU(FusedOp):
+    """`GLUMBConv` with its identity."""
+
+    margin = 1
+
+    def __init__(self, glu: GLUMBConv) -> None:
+        super().__init__()
+        expand, depth, project = glu.inverted_conv, glu.depth_conv, glu.point_conv
+        self.expand = Pointwise(expand.conv)
+        self.depth = _channels_last(depth.conv)
+        self.project = Pointwise(project.conv)
+        assert isinstance(project.norm, RMSNorm2d)
+        self.norm = RMSNorm(project.norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.silu(self.expand(_nhwc(x)), inplace=True)
+        y, gate = _nhwc(self.depth(_nchw(y))).chunk(2, dim=3)
+        y = y.mul_(F.silu(gate, inplace=True))
+        return _nchw(self.norm(self.project(y))).add_(x)
+
+
+class FusedUpsample(FusedOp):
+    """Upsampling by 2 as a convolution at the input's resolution, with its shortcut inside."""
+
+    margin, scale = 1, 2
+
+    def __init__(self, up: nn.Module, shortcut: nn.Module | None) -> None:
+        super().__init__()
+        assert isinstance(up, ConvPixelShuffle | InterpolateConv)
+        conv = _at_low_resolution(up.conv.conv) if isinstance(up, InterpolateConv) else up.conv.conv
+        if isinstance(shortcut, ChannelDuplicate):
+            conv = _with_shortcut(conv, shortcut.repeats)
+        # From channels (out, dy, dx), as pixel shuffle has them, to (dy, dx, out): then a row of
+        # the output is made of whole pixels of the convolution's.
+        for parameter in conv.parameters():
+            rows = parameter.data.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
+            parameter.data = rows.contiguous()
+        self.conv = _channels_last(conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = _nhwc(self.conv(x))
+        B, H, W, _ = y.shape
+        y = y.reshape(B, H, W, 2, -1).transpose(2, 3)  # (B, H, dy, W, (dx, out))
+        return _nchw(y.reshape(B, 2 * H, 2 * W, -1))
+
+
+def _at_low_resolution(conv: nn.Conv2d) -> nn.Conv2d:
+    """A 3x3 convolution behind nearest upsampling by 2, as one before pixel shuffle.
+
+    An output at (2i + dy) sees the rows (2i + dy - 1 ... 2i + dy + 1) of the upsampled map, which
+    are rows (i - 1, i, i) of the map for dy = 0 and (i, i, i + 1) for dy = 1.
+    """
+    rows = torch.tensor([[[1, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]]).to(
+        conv.weight
+    )  # (dy, row of the map, row of the kernel)
+    low = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 3, padding=1).to(conv.weight)
+    assert conv.bias is not None and low.bias is not None
+    low.weight.data = torch.einsum("dij,ocjk,elk->odecil", rows, conv.weight, rows).flatten(0, 2)
+    low.bias.data = conv.bias.repeat_interleave(4)
+    return low
+
+
+class FusedNorm(FusedOp):
+    """The norm and activation before the last convolution."""
+
+    def __init__(self, norm: nn.Module, act: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(norm, RMSNorm2d)
+        self.norm, self.act = RMSNorm(norm), _act(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _nchw(self.act(self.norm(_nhwc(x))))
+
+
+class FusedConv(FusedOp):
+    """The last convolution, where stage 0 exists."""
+
+    margin = 1
+
+    def __init__(self, layer: ConvLayer) -> None:
+        super().__init__()
+        self.conv = _channels_last(layer.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)

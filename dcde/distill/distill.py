@@ -1,0 +1,154 @@
+"""Distillation: a pruned decoder learns to decode the teacher's latents as the teacher does.
+
+`distill` reads as the method: check, plan the crops, cache their latents, train, choose an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dcde.base.devices import channels_last
+from dcde.base.errors import UserError
+from dcde.base.processes import check_batch_size, make_accelerator
+from dcde.base.recipe import DistillParams, Recipe
+from dcde.data.folder import Photo
+from dcde.distill.freeze import deep_parameters, freeze
+from dcde.distill.latents import cached_crops
+from dcde.distill.plan import plan_crops
+from dcde.distill.task import DistillTask
+from dcde.distill.validation import BEST, Validation, keep_student
+from dcde.metrics.lpips import load_lpips
+from dcde.model import DCAE, DCAEConfig
+from dcde.model.checkpoint import read_model
+from dcde.model.fold import fold_norms
+from dcde.train.losses import FEATURE_TERMS, build_terms
+from dcde.train.schedules import dynamic_weights
+from dcde.train.trainer import Trainer
+
+
+def distill(
+    student: DCAE,
+    teacher: DCAE,
+    photos: tuple[Photo, ...],
+    recipe: Recipe,
+    *,
+    lpips_weights: Path,
+    state_dir: Path,
+    cache_dir: Path,
+    on_epoch: Callable[[int, DCAE], None],
+) -> None:
+    """Train the student's decoder in place, continuing an unfinished run in `state_dir`.
+
+    With several processes, the main one's student is the result.
+
+    Args:
+        photos: to train on, a few of them held out to measure each epoch.
+        cache_dir: where the latents are kept for later runs with the same crops.
+        on_epoch: called with the number of each finished epoch and the student as it is then.
+
+    Raises:
+        UserError: for parameters that do not fit the data or the model, before any long work.
+    """
+    params, weights = recipe.distill, recipe.loss.weights()
+    features = not weights.keys().isdisjoint(FEATURE_TERMS)
+
+    check_fit(student.config, teacher.config, params, features=features)
+    deep = deep_parameters(student.decoder, params.shallow_stages)
+    plan = plan_crops(photos, params, recipe.seed)
+    accelerator = make_accelerator(params.precision)
+    check_batch_size(params.batch_size, plan.training.samples, accelerator)
+
+    device = accelerator.device
+    channels_last(teacher, device).requires_grad_(False).eval()
+    freeze(
+        student.to(device),
+        project_out=params.freeze_project_out,
+        checkpoint_activations=params.checkpoint_activations,
+    )
+    cached = partial(
+        cached_crops,
+        teacher,
+        batch_size=params.batch_size,
+        workers=recipe.runtime.workers,
+        cache_dir=cache_dir,
+    )
+    validate: Callable[[DCAE], Mapping[str, float]] = (
+        Validation(
+            cached(plan.validation)(plan.validation),
+            load_lpips(lpips_weights).to(device),
+            params.batch_size,
+        )
+        if plan.validation
+        else lambda student: {}
+    )
+
+    def weights_at(epoch: int) -> Mapping[str, float]:
+        if not params.dynamic_loss:
+            return weights
+        return dynamic_weights(weights, epoch, params.epochs, params.division_epoch)
+
+    def epoch_done(epoch: int, decoder: nn.Module) -> Mapping[str, float]:
+        shown = _with_decoder(student, decoder, device)
+        on_epoch(epoch, shown)
+        scores = validate(shown)
+        keep_student(shown, scores, state_dir)
+        return scores
+
+    Trainer(
+        DistillTask(student.decoder, fold_norms(teacher.decoder) if features else None, params.tap),
+        accelerator=accelerator,
+        terms=build_terms(weights, lpips_weights, device),
+        weights_at=weights_at,
+        plan=plan.training,
+        dataset=cached(plan.training.distinct_crops(params.epochs)),
+        train=params,
+        optimizer=recipe.optimizer,
+        adversary=(recipe.gan, recipe.optimizer_d) if "gamma" in weights else None,
+        runtime=recipe.runtime,
+        state_dir=state_dir,
+        seed=recipe.seed,
+        on_epoch=epoch_done,
+        resting=lambda epoch: deep if epoch < params.shallow_epochs else (),
+    ).run()
+
+    if params.select == "best" and accelerator.is_main_process:
+        student.decoder.load_state_dict(read_model(state_dir / BEST).decoder.state_dict())
+    student.eval()
+
+
+def check_fit(
+    student: DCAEConfig, teacher: DCAEConfig, params: DistillParams, *, features: bool
+) -> None:
+    """Refuse parameters that do not fit these models.
+
+    Args:
+        features: whether the loss compares features.
+
+    Raises:
+        UserError: naming the parameter.
+    """
+    ours, theirs = (m.decoder.widths[m.decoder.first_stage] for m in (student, teacher))
+    if features and params.tap != 0 and ours != theirs:
+        raise UserError(
+            f"distill.tap: found {params.tap}, where the student is {ours} channels wide and the "
+            f"teacher {theirs}, so that their features can't be compared: expected 0 (the image), "
+            "or loss.feature: 0"
+        )
+    if params.crops.image_size % teacher.downsampling:
+        raise UserError(
+            f"distill.crops.image_size: found {params.crops.image_size}, "
+            f"expected a multiple of {teacher.downsampling}"
+        )
+
+
+def _with_decoder(student: DCAE, decoder: nn.Module, device: torch.device) -> DCAE:
+    """The student with its encoder, and a copy of this decoder."""
+    shown = DCAE(student.config).to(device).eval()
+    shown.encoder = student.encoder
+    shown.decoder.load_state_dict(decoder.state_dict())
+    return shown

@@ -1,0 +1,242 @@
+"""Scores of models on many pictures: in shards, over processes, resumable, in bounded memory.
+
+A shard of pictures is measured by one process, whatever their number, and saved; the shards are
+then summed in their order. So the result depends neither on how many processes there were nor on
+whether the run was stopped, and what grows with the count of pictures is three floats for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dcde.base.devices import channels_last
+from dcde.base.errors import UserError
+from dcde.base.files import whole_file
+from dcde.base.processes import process_state
+from dcde.base.work import run_key
+from dcde.data.crops import Crop, CropDataset
+from dcde.data.pixels import to_model_range, to_uint8
+from dcde.metrics.frechet import FrechetNetwork, Moments, Statistics, frechet_distance
+from dcde.metrics.inception import INCEPTION_FEATURES
+from dcde.metrics.pictures import IMAGE_SCORES, psnr_db, ssim
+from dcde.model import DCAE
+
+SHARD_IMAGES = 512
+ORIGINAL = "original"
+"""Where a shard holds the features of the pictures themselves."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured."""
+
+    scores: dict[str, dict[str, float]]
+    """Model to psnr_db, ssim, lpips (means over the pictures) and one distance for each network."""
+    values: dict[str, dict[str, np.ndarray]]
+    """Model to psnr_db, ssim and lpips of each picture, in the order of the crops."""
+
+
+def image_rows(evaluation: Evaluation, crops: Sequence[Crop]) -> list[dict[str, Any]]:
+    """A row for each crop: its `crop` (name and place) and `<model>.<score>` of each."""
+    columns = {
+        f"{model}.{score}": values
+        for model, scores in evaluation.values.items()
+        for score, values in scores.items()
+    }
+    return [
+        {"crop": crop.name} | {key: float(values[i]) for key, values in columns.items()}
+        for i, crop in enumerate(crops)
+    ]
+
+
+@torch.inference_mode()
+def evaluate(
+    models: Mapping[str, DCAE],
+    crops: Sequence[Crop],
+    *,
+    lpips_metric: nn.Module,
+    networks: Sequence[FrechetNetwork],
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    state_dir: Path,
+    cache_dir: Path,
+) -> Evaluation | None:
+    """Measure each model on the same crops; None on all processes but the main one.
+
+    The models share an encoder, as pruning leaves it untouched: each crop is encoded once.
+
+    Args:
+        state_dir: of this very run; shards found in it are not measured again.
+        cache_dir: where the originals' statistics are kept for runs with other models.
+    """
+    process = process_state()
+    kept = _reference_files(networks, crops, cache_dir)
+    references = {n.name: _known_reference(n, kept[n.name], crops[0].size) for n in networks}
+    measure = _Measure(models, lpips_metric, networks, references, device)
+    shards = [
+        range(start, min(start + SHARD_IMAGES, len(crops)))
+        for start in range(0, len(crops), SHARD_IMAGES)
+    ]
+    missing = [i for i in range(len(shards)) if not _shard_file(state_dir, i).is_file()]
+    if process.is_main_process:
+        _warn_of_few(networks, len(crops))
+    process.wait_for_everyone()  # before a process saves a shard that another has yet to look for
+    mine = missing[process.process_index :: process.num_processes]
+    batches = [
+        list(shards[i][start : start + batch_size])
+        for i in mine
+        for start in range(0, len(shards[i]), batch_size)
+    ]
+    loader = DataLoader(CropDataset(crops), batch_sampler=batches, num_workers=workers)
+    loaded = iter(loader)
+    with tqdm(
+        total=sum(map(len, batches)),
+        desc="evaluate",
+        unit="image",
+        disable=not process.is_main_process,
+    ) as bar:
+        for i in mine:
+            rows: list[dict[str, np.ndarray]] = []
+            for _ in range(0, len(shards[i]), batch_size):
+                pixels = next(loaded)["pixels"]
+                rows.append(measure(pixels))
+                bar.update(len(pixels))
+            with whole_file(_shard_file(state_dir, i)) as partial:
+                save_file({k: np.concatenate([r[k] for r in rows]) for k in rows[0]}, partial)
+    process.wait_for_everyone()
+    if not process.is_main_process:
+        return None
+    values, statistics = _sum_shards(
+        [_shard_file(state_dir, i) for i in range(len(shards))], list(models), networks
+    )
+    scores = {
+        model: {score: float(column.mean()) for score, column in columns.items()}
+        for model, columns in values.items()
+    }
+    for network in networks:
+        reference = references[network.name]
+        if reference is None:
+            reference = statistics[f"{ORIGINAL}/{network.name}"]
+            reference.save(kept[network.name], resolution=crops[0].size)
+        for model in models:
+            ours = statistics[f"{model}/{network.name}"]
+            scores[model][network.name] = frechet_distance(ours, reference)
+    return Evaluation(scores, values)
+
+
+class _Measure:
+    """Pictures to what is kept of them: `<model>/<score>` and `<model or original>/<network>`."""
+
+    def __init__(
+        self,
+        models: Mapping[str, DCAE],
+        lpips_metric: nn.Module,
+        networks: Sequence[FrechetNetwork],
+        references: Mapping[str, Statistics | None],
+        device: torch.device,
+    ) -> None:
+        for module in (*models.values(), lpips_metric, *(n.module for n in networks)):
+            channels_last(module, device)
+        self.models, self.lpips_metric, self.networks = models, lpips_metric, networks
+        self.references, self.device = references, device
+        self.encoder = next(iter(models.values()))
+
+    def __call__(self, pixels: Tensor) -> dict[str, np.ndarray]:
+        """(B, 3, H, W) uint8 to arrays of B rows."""
+        pixels = pixels.to(self.device, memory_format=torch.channels_last)
+        image = to_model_range(pixels)
+        latent = self.encoder.encode(image)
+        rows: dict[str, np.ndarray] = {}
+        for network in self.networks:
+            if self.references[network.name] is None:
+                rows[f"{ORIGINAL}/{network.name}"] = _numpy(network.module(image))
+        originals = _pictures(pixels)
+        for name, model in self.models.items():
+            decoded = to_uint8(model.decode(latent))
+            rounded = to_model_range(decoded)
+            pairs = list(zip(_pictures(decoded), originals, strict=True))
+            rows[f"{name}/psnr_db"] = np.array([psnr_db(*pair) for pair in pairs])
+            rows[f"{name}/ssim"] = np.array([ssim(*pair) for pair in pairs])
+            rows[f"{name}/lpips"] = _numpy(self.lpips_metric(rounded, image).flatten().double())
+            for network in self.networks:
+                rows[f"{name}/{network.name}"] = _numpy(network.module(rounded))
+        return rows
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()
+
+
+def _pictures(pixels: Tensor) -> np.ndarray:
+    """(B, 3, H, W) to (B, H, W, 3), as scikit-image takes them."""
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _sum_shards(
+    files: Sequence[Path], models: Sequence[str], networks: Sequence[FrechetNetwork]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Statistics]]:
+    """Scores of each picture by model, and statistics by `<model or original>/<network>`."""
+    parts: dict[str, dict[str, list[np.ndarray]]] = {
+        model: {score: [] for score in IMAGE_SCORES} for model in models
+    }
+    moments: dict[str, Moments] = {}
+    sizes = {network.name: network.features for network in networks}
+    for file in files:
+        for key, rows in load_file(file).items():
+            model, name = key.split("/")
+            if name in IMAGE_SCORES:
+                parts[model][name].append(rows)
+            else:
+                moments.setdefault(key, Moments(sizes[name])).update(rows)
+    values = {
+        model: {score: np.concatenate(arrays) for score, arrays in scores.items()}
+        for model, scores in parts.items()
+    }
+    return values, {key: sums.statistics() for key, sums in moments.items()}
+
+
+def _reference_files(
+    networks: Sequence[FrechetNetwork], crops: Sequence[Crop], cache_dir: Path
+) -> dict[str, Path]:
+    """Where the originals' statistics are kept: a file for each network and set of pictures.
+
+    Raises:
+        UserError: if a picture's file is gone.
+    """
+    try:
+        pictures = run_key(list(crops), sorted({Path(crop.path) for crop in crops}))
+    except OSError as error:
+        raise UserError(f"{error.filename}: can't be read any more ({error.strerror})") from None
+    return {
+        n.name: cache_dir / f"{n.name}_{n.weights_sha256[:16]}_{pictures}.npz" for n in networks
+    }
+
+
+def _known_reference(network: FrechetNetwork, kept: Path, resolution: int) -> Statistics | None:
+    """The originals' statistics, given or kept from an earlier run."""
+    if network.reference or not kept.is_file():
+        return network.reference
+    return Statistics.load(kept, features=network.features, resolution=resolution)
+
+
+def _warn_of_few(networks: Sequence[FrechetNetwork], pictures: int) -> None:
+    if pictures < INCEPTION_FEATURES and any(n.name == "fid" for n in networks):
+        tqdm.write(
+            f"warning: fid of {pictures} images, fewer than its {INCEPTION_FEATURES} features: "
+            "biased, compare it only at the same images"
+        )
+
+
+def _shard_file(state_dir: Path, index: int) -> Path:
+    return state_dir / f"shard_{index:05d}.safetensors"

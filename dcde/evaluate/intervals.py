@@ -1,0 +1,62 @@
+"""How sure a mean over pictures is, where several pictures are cut from one photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+CONFIDENCE = 0.95
+Interval = tuple[float, float]
+
+
+def mean_interval(values: np.ndarray, groups: Sequence[str]) -> Interval | None:
+    """A 95% interval of the mean of (B,) values; None where all come from one photo.
+
+    Crops of one photo are alike, so photos, not crops, are what was sampled. The mean over crops is
+    the ratio of two sums over photos: of their values, and of their counts. Its standard error is
+    that of a ratio estimator (Cochran, Sampling Techniques, 3rd edition, 6.3):
+    sqrt(n / (n - 1) * sum_i (total_i - mean * count_i)^2) / sum_i count_i, and with n photos it
+    follows Student's t of n - 1 degrees of freedom. Where each photo has as many crops, this is the
+    t-interval of the photos' means.
+
+    Args:
+        groups: for each value, the photo that it comes from.
+    """
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    n = len(names)
+    if n < 2:
+        return None
+    totals, counts = np.bincount(group, values), np.bincount(group)
+    mean = totals.sum() / counts.sum()
+    spread = np.square(totals - mean * counts).sum()
+    error = np.sqrt(n / (n - 1) * spread) / counts.sum()
+    half = t.ppf((1 + CONFIDENCE) / 2, n - 1) * error
+    return float(mean - half), float(mean + half)
+
+
+def score_intervals(
+    values: Mapping[str, Mapping[str, np.ndarray]], groups: Sequence[str]
+) -> dict[str, dict[str, Interval | None]]:
+    """Intervals of each model's mean scores, and of student minus teacher, picture by picture."""
+    teacher, student = values["teacher"], values["student"]
+    gap = {name: student[name] - teacher[name] for name in teacher}
+    return {
+        model: {name: mean_interval(column, groups) for name, column in scores.items()}
+        for model, scores in {**values, "gap": gap}.items()
+    }
+
+
+def score_rows(
+    scores: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Mapping[str, Interval | None]],
+) -> list[dict[str, Any]]:
+    """A row for each model (and "gap") and score: its mean, and its interval where there is one."""
+    rows = []
+    for model, means in scores.items():
+        for score, mean in means.items():
+            low, high = intervals[model].get(score) or (None, None)
+            rows.append({"model": model, "score": score, "mean": mean, "low": low, "high": high})
+    return rows

@@ -1,0 +1,152 @@
+"""Frechet distances between sets of pictures, by the statistics of a network's features.
+
+`fid` is as the DC-AE authors measure it: pytorch-fid's Inception on rounded pictures, resized
+bilinearly to 299, against the statistics of the whole set. `fd_lite0` is the same with
+EfficientNet-Lite0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from torch import nn
+
+from dcde.base.errors import UserError
+from dcde.base.files import sha256_of, whole_file
+from dcde.metrics.inception import INCEPTION_FEATURES, load_inception
+from dcde.metrics.lite0 import LITE0_FEATURES, load_lite0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean (features,) and covariance (features, features) of a network's features of a set."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def save(self, path: Path, *, resolution: int) -> None:
+        """Write an npz with pytorch-fid's `mu` and `sigma`, and the pictures' side in pixels."""
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, mu=self.mean, sigma=self.covariance, resolution=resolution)
+
+    @classmethod
+    def load(cls, path: Path, *, features: int, resolution: int) -> Statistics:
+        """Read an npz of ours or of pytorch-fid, which does not tell the resolution.
+
+        Raises:
+            UserError: if it is missing, damaged, or of another network or resolution.
+        """
+        if not path.is_file():
+            raise UserError(f"{path}: not found, expected an npz with mu and sigma")
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, BadZipFile) as error:
+            raise UserError(f"{path}: not a whole npz file ({error})") from None
+        for name, shape in (("mu", (features,)), ("sigma", (features, features))):
+            if name not in arrays:
+                found = ", ".join(arrays) or "nothing"
+                raise UserError(f"{path}: found {found}, expected mu and sigma")
+            if arrays[name].shape != shape:
+                raise UserError(
+                    f"{path}: {name} has shape {list(arrays[name].shape)}, expected {list(shape)}: "
+                    "statistics of another network"
+                )
+            if not np.isfinite(arrays[name]).all():
+                raise UserError(f"{path}: {name} has entries that are not finite")
+        found_px = int(arrays.get("resolution", resolution))
+        if found_px != resolution:
+            raise UserError(
+                f"{path}: statistics of pictures of {found_px} px, expected {resolution} px"
+            )
+        return cls(arrays["mu"], arrays["sigma"])
+
+
+@dataclass
+class Moments:
+    """Running sums of feature vectors, in double precision."""
+
+    features: int
+    count: int = 0
+    total: np.ndarray = field(init=False)
+    products: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros(self.features)
+        self.products = np.zeros((self.features, self.features))
+
+    def update(self, features: np.ndarray) -> None:
+        """Add (B, features)."""
+        rows = features.astype(np.float64)
+        self.count += len(rows)
+        self.total += rows.sum(axis=0)
+        self.products += rows.T @ rows
+
+    def statistics(self) -> Statistics:
+        """The mean and the unbiased covariance."""
+        mean = self.total / self.count
+        covariance = (self.products - self.count * np.outer(mean, mean)) / max(1, self.count - 1)
+        return Statistics(mean, covariance)
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al., arXiv 1706.08500).
+
+    The last trace is the sum of the square roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which
+    stays exact for the rank-deficient covariances of few images, where a general matrix square
+    root does not.
+    """
+    values, vectors = np.linalg.eigh(a.covariance)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    eigenvalues = np.linalg.eigvalsh(root @ b.covariance @ root)
+    cross = np.sqrt(eigenvalues.clip(min=0)).sum()
+    distance = (
+        np.square(a.mean - b.mean).sum()
+        + np.trace(a.covariance)
+        + np.trace(b.covariance)
+        - 2 * cross
+    )
+    return float(max(0.0, distance))
+
+
+@dataclass(frozen=True)
+class FrechetNetwork:
+    """A network whose features are compared, and what to compare them with."""
+
+    name: str
+    """Of the distance."""
+    module: nn.Module
+    """(B, 3, H, W) in [-1, 1] to (B, features)."""
+    features: int
+    weights_sha256: str
+    reference: Statistics | None = None
+    """Of the originals, where given; None: they are measured."""
+
+
+def lite0_network(weights: Path) -> FrechetNetwork:
+    """EfficientNet-Lite0, for `fd_lite0`.
+
+    Raises:
+        UserError: if the weights are missing or not these.
+    """
+    return FrechetNetwork("fd_lite0", load_lite0(weights), LITE0_FEATURES, sha256_of(weights))
+
+
+def inception_network(weights: Path, reference: Path | None, resolution: int) -> FrechetNetwork:
+    """pytorch-fid's Inception, for `fid`.
+
+    Args:
+        reference: npz of the originals' statistics; None: they are measured.
+        resolution: side of the pictures in pixels, which the npz must share.
+
+    Raises:
+        UserError: if a file is missing or not what it should be.
+    """
+    given = None
+    if reference is not None:
+        given = Statistics.load(reference, features=INCEPTION_FEATURES, resolution=resolution)
+    network = load_inception(weights)
+    return FrechetNetwork("fid", network, INCEPTION_FEATURES, sha256_of(weights), given)

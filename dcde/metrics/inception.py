@@ -1,0 +1,105 @@
+"""pytorch-fid's Inception, whose features FID compares (Heusel et al., arXiv 1706.08500)."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dcde.base.errors import UserError
+from dcde.base.torchvision_shim import import_torchvision
+
+INCEPTION = "inception.safetensors"
+"""Name of the weights file."""
+
+INCEPTION_FEATURES = 2048
+
+_EXPECTED = "pytorch-fid's Inception weights"
+
+
+def download_inception() -> Path:
+    """pytorch-fid's file in torch's cache, fetched unless it is there.
+
+    Raises:
+        UserError: if it can't be had.
+    """
+    import_torchvision()
+    from pytorch_fid.inception import FID_WEIGHTS_URL
+
+    name = Path(urlparse(FID_WEIGHTS_URL).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = path.stem.rsplit("-", 1)[1]  # the beginning of the file's sha256
+    try:
+        torch.hub.download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix=prefix)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"eval.fid: can't download {_EXPECTED} ({error}); fetch {FID_WEIGHTS_URL} elsewhere "
+            "and set eval.inception_weights to the file, or set eval.fid to false"
+        ) from None
+    return path
+
+
+def convert_inception(path: Path) -> dict[str, Tensor]:
+    """pytorch-fid's file as a state dict, read by torch's restricted unpickler.
+
+    Raises:
+        UserError: if the file is missing or does not hold these weights.
+    """
+    if not path.is_file():
+        raise UserError(f"eval.inception_weights: {path}: not found, expected {_EXPECTED}")
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        _network(state)
+    except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"eval.inception_weights: {path}: not {_EXPECTED} ({reason})") from None
+    return {key: tensor.contiguous() for key, tensor in state.items()}
+
+
+def load_inception(weights: Path) -> nn.Module:
+    """The frozen network: (B, 3, H, W) in [-1, 1] to (B, 2048), resized to 299 inside.
+
+    Raises:
+        UserError: if the weights are missing or damaged.
+    """
+    if not weights.is_file():
+        raise UserError(
+            f"{weights}: not found, expected {_EXPECTED}; `dvc repro download_metric_networks` "
+            "fetches them where eval.fid is true"
+        )
+    try:
+        network = _network(load_file(weights))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{weights}: not {_EXPECTED} ({str(error).splitlines()[0]})") from None
+    return nn.Sequential(network, _FirstOutput()).requires_grad_(False).eval()
+
+
+def _network(state: Mapping[str, Tensor]) -> nn.Module:
+    import_torchvision()
+    from pytorch_fid import inception
+
+    # pytorch-fid takes its weights from a URL alone, and unpickles whatever lies there.
+    load_from_url = inception.load_state_dict_from_url
+    inception.load_state_dict_from_url = lambda *_, **__: state
+    try:
+        with warnings.catch_warnings():  # it calls torchvision with arguments since renamed
+            warnings.simplefilter("ignore", UserWarning)
+            network: nn.Module = inception.InceptionV3(normalize_input=False)
+    finally:
+        inception.load_state_dict_from_url = load_from_url
+    return network
+
+
+class _FirstOutput(nn.Module):
+    def forward(self, outputs: Sequence[Tensor]) -> Tensor:
+        return outputs[0].flatten(1)

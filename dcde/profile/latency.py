@@ -1,0 +1,125 @@
+"""How long decoding takes and how much memory, in the ways there are to decode."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import gc
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcde.decode.optimize import optimize
+from dcde.model import DCAE, DCAEConfig
+from dcde.model.diffusers_format import NotExpressibleError
+from dcde.model.diffusers_peer import diffusers_model
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Key = TypeVar("Key")
+Decode = Callable[[Tensor], Tensor]
+"""Latent to image."""
+
+
+def decoders(
+    models: Mapping[str, DCAE], dtype: torch.dtype, device: torch.device
+) -> dict[tuple[str, str], Decode]:
+    """Ways to decode with each model's weights: `plain`, `optimized` and `diffusers`.
+
+    The last is left out where diffusers is not installed or its class can't express the model.
+
+    Returns:
+        (model, way) to the function.
+    """
+    ways: dict[tuple[str, str], Decode] = {}
+    for name, model in models.items():
+        model = model.to(device)
+        ways[name, "optimized"] = optimize(model, dtype=dtype)
+        with suppress(ImportError, NotExpressibleError):
+            peer = diffusers_model(model)
+            peer.decoder.to(dtype)
+            ways[name, "diffusers"] = partial(_diffusers_decode, peer)
+        ways[name, "plain"] = copy.deepcopy(model).to(dtype).decode
+    return ways
+
+
+def _diffusers_decode(peer: Any, latent: Tensor) -> Tensor:
+    image: Tensor = peer.decode(latent).sample
+    return image
+
+
+@torch.inference_mode()
+def decode_costs(
+    decoders: Mapping[Key, Decode], latent: Tensor, *, warmup_runs: int, runs: int
+) -> dict[Key, dict[str, float | None]]:
+    """Latency, throughput and peak memory of decoding a batch of latents.
+
+    The decoders take turns run by run, so that a drift of the machine's speed meets all alike.
+    """
+    times: dict[Key, list[float]] = {key: [] for key in decoders}
+    for run in range(warmup_runs + runs):
+        for key, decode in decoders.items():
+            _synchronize(latent.device)
+            start = time.perf_counter()
+            decode(latent)
+            _synchronize(latent.device)
+            if run >= warmup_runs:
+                times[key].append(1000 * (time.perf_counter() - start))
+    costs: dict[Key, dict[str, float | None]] = {}
+    for key, decode in decoders.items():
+        low, median, high = np.percentile(times[key], (10, 50, 90)).tolist()
+        costs[key] = {
+            "latency_ms": median,
+            "latency_p10_ms": low,
+            "latency_p90_ms": high,
+            "images_per_s": 1000 * len(latent) / median,
+            "peak_memory_mib": peak_memory_mib(partial(decode, latent), latent.device),
+        }
+    return costs
+
+
+def example_latent(config: DCAEConfig, resolution: int, batch: int, seed: int) -> Tensor:
+    """Random latents of images of `resolution` x `resolution` pixels."""
+    side = resolution // config.downsampling
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, config.latent_channels, side, side, generator=generator)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory_mib(run: Callable[[], Any], device: torch.device) -> float | None:
+    """What a call adds to the memory in use at its peak, its result included.
+
+    On CUDA by the allocator, on Linux by the process's resident set, elsewhere None.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    try:
+        gc.collect()
+        # Freed memory that the allocator holds back would hide that much of the call's own.
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present
+        before = _resident_kib("VmRSS")
+        run()
+        return (_resident_kib("VmHWM") - before) / 1024
+    except (OSError, AttributeError):  # no /proc, or not glibc
+        return None
+
+
+def _resident_kib(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {field}")

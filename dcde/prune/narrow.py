@@ -1,0 +1,130 @@
+"""Width pruning: a student whose decoder has fewer channels, in its stream or inside its blocks.
+
+The student starts by computing what the teacher would with the channels that are cut set to zero.
+Two things see to that, beside the cutting of tensors:
+
+- The shortcuts up have no parameters: which coarse channel they add to which fine one goes by
+  their places, and these move when channels are cut. The convolution beside a shortcut takes off
+  what the student's own adds and puts in what the teacher's did: -1 and +1 in the middle of its
+  kernel. `InterpolateConv` has one kernel for the four pixels of a square: there the mean of the
+  four is right.
+- An RMS norm divides by a mean over channels, and fewer channels have another mean: its weight is
+  scaled by the root of the ratio of the two, measured on calibration images. Where the channels
+  cut are zero, that is sqrt(all / kept), and all is exact but for the norm's eps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcde.model import DCAE, DCAEConfig
+from dcde.model.blocks import RMSNorm2d
+from dcde.model.dcae import build_on_meta
+from dcde.prune.calibrate import input_energy
+from dcde.prune.channels import (
+    Channels,
+    Choice,
+    activation,
+    axes,
+    choose_channels,
+    magnitude,
+    places,
+    shortcut_sources,
+)
+
+
+@torch.no_grad()
+def prune_width(
+    model: DCAE,
+    config: DCAEConfig,
+    choice: Choice | None,
+    images: Tensor,
+    *,
+    seed: int,
+) -> DCAE:
+    """A narrower student of the same depth, with the channels chosen as asked for.
+
+    It is on the images' device, and the model on the CPU.
+
+    Args:
+        config: the student's, see `dcde.widths.narrow_config`.
+        choice: of channels; None is `direct`.
+        images: to calibrate with, (B, 3, H, W) in [-1, 1], on the model's device.
+        seed: of `random`.
+    """
+    full, narrow = model.config.decoder, config.decoder
+    energy: dict[str, Tensor] = {}
+    if choice == "activation" or narrow.widths != full.widths:
+        energy = input_energy(model, images)
+    state = model.cpu().decoder.state_dict()
+    if choice == "magnitude":
+        scores = magnitude(full, state)
+    elif choice == "activation":
+        scores = activation(full, state, energy)
+    else:
+        scores = places(full, narrow, choice or "direct", torch.Generator().manual_seed(seed))
+    measured = choice in ("magnitude", "activation")
+    kept = choose_channels(full, narrow, scores, linked=measured)
+    return cut_channels(model, config, kept, energy).to(images.device)
+
+
+@torch.no_grad()
+def cut_channels(
+    model: DCAE, config: DCAEConfig, kept: Channels, energy: Mapping[str, Tensor]
+) -> DCAE:
+    """The student that has the channels `kept` and computes what they did in the model.
+
+    Args:
+        energy: mean square of each input channel of the decoder's RMS norms whose stream is cut.
+    """
+    full = model.config.decoder
+    student = build_on_meta(config)
+    cut: dict[str, Tensor] = {}
+    for name, tensor in model.decoder.state_dict().items():
+        for dim, axis in enumerate(axes(full, name)[: tensor.ndim]):
+            if axis is not None:
+                tensor = tensor.index_select(dim, axis.positions(kept))
+        cut[name] = tensor.clone()
+    student.encoder.load_state_dict(
+        {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()},
+        assign=True,
+    )
+    student.decoder.load_state_dict(cut, assign=True)
+    for name, module in student.decoder.named_modules():
+        if isinstance(module, RMSNorm2d):
+            axis = axes(full, f"{name}.weight")[0]
+            assert axis is not None
+            positions = axis.positions(kept)
+            if len(positions) < len(axis.channel):
+                mean_square = energy[name]
+                ratio = mean_square[positions].mean() / mean_square.mean()
+                module.weight.mul_(ratio.sqrt().nan_to_num(1.0))
+    _keep_shortcuts(student, model.config, kept)
+    return student.eval()
+
+
+def _keep_shortcuts(student: DCAE, full: DCAEConfig, kept: Channels) -> None:
+    """Let the convolution beside each shortcut make up for where its channels have moved to."""
+    last = len(full.decoder.widths) - 1
+    before = (*full.decoder.widths, full.latent_channels)
+    now = (*student.config.decoder.widths, full.latent_channels)
+    kept = kept | {f"stage{last + 1}": torch.arange(full.latent_channels)}
+    for i in range(full.decoder.first_stage, last + 1):
+        factor = 1 if i == last else 2
+        theirs = _shortcut(before[i + 1], before[i], factor)
+        theirs = theirs[kept[f"stage{i}"]][:, :, kept[f"stage{i + 1}"]]
+        moved = theirs - _shortcut(now[i + 1], now[i], factor)
+        name = f"stages.{i}.op_list.0.main.conv.conv" if i < last else "project_in.main.conv"
+        centre = student.decoder.get_parameter(f"{name}.weight")[:, :, 1, 1]
+        each_pixel = len(centre) == now[i] * factor**2
+        centre += moved.flatten(0, 1) if each_pixel else moved.mean(dim=1)
+
+
+def _shortcut(coarse: int, fine: int, factor: int) -> Tensor:
+    """(fine, factor^2, coarse): 1 where a coarse channel is added to a pixel of a fine one."""
+    sources = shortcut_sources(coarse, fine, factor)
+    return F.one_hot(sources, coarse).float().view(fine, factor**2, coarse)

@@ -1,0 +1,31 @@
+"""What a run leaves to read: metrics as JSON that DVC can compare, and pictures side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+SCORES = {
+    "psnr_db": "PSNR dB",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "fid": "FID",
+    "fd_lite0": "fd_lite0",
+}
+"""Scores and how tables call them, in their order."""
+
+
+def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """A Markdown table of models and their scores."""
+    shown = [key for key in SCORES if any(key in values for values in scores.values())]
+    rows = [["model", *(SCORES[key] for key in shown)]]
+    for name, values in scores.items():
+        rows.append([name, *(f"{values[key]:.4g}" if key in values else "" for key in shown)])
+    return markdown_table(rows)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of which is the head, aligned for those who read the source."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

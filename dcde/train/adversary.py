@@ -1,0 +1,73 @@
+"""PatchGAN's part in training: a term of the student's loss, and steps of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from dcde.base.devices import channels_last
+from dcde.base.recipe import GanParams, OptimizerParams
+from dcde.train.bad_steps import check_losses, undone_if_not_finite
+from dcde.train.batch_norm import share_statistics
+from dcde.train.discriminator import PatchGAN, discriminator_loss, generator_loss
+from dcde.train.losses import Prediction
+from dcde.train.optimizer import adamw, take_step
+from dcde.train.schedules import learning_rate
+
+
+class Adversary:
+    """The discriminator and its optimizer; fresh weights come from torch's random state."""
+
+    def __init__(
+        self, gan: GanParams, optimizer: OptimizerParams, accelerator: Accelerator
+    ) -> None:
+        self.gan, self.optimizer_params, self.accelerator = gan, optimizer, accelerator
+        net = channels_last(PatchGAN(gan.norm), accelerator.device)
+        self.net: nn.Module = share_statistics(net, accelerator.device)
+        self.ddp, self.optimizer = accelerator.prepare(
+            self.net, adamw(list(self.net.parameters()), optimizer)
+        )
+
+    def parts(self) -> dict[str, Any]:
+        """What an unfinished run must save."""
+        return {"discriminator": self.net, "optimizer_d": self.optimizer}
+
+    def term(self, image: Tensor) -> Tensor:
+        """The generator's loss for its images; no gradient reaches the discriminator."""
+        self.net.requires_grad_(False)
+        return generator_loss(self.net(image).float(), self.gan.loss)
+
+    def lr(self, epoch: float, step: int) -> float:
+        """The learning rate at this point of the run."""
+        return learning_rate(self.optimizer_params, epoch, step)
+
+    def due(self, before: int, after: int) -> bool:
+        """Whether another `gan.ratio` samples were passed, between two counts of samples."""
+        return before // self.gan.ratio != after // self.gan.ratio
+
+    def step(self, prediction: Prediction, lr: float) -> float:
+        """Train on the student's images against the true ones; return the loss, of all processes.
+
+        Raises:
+            NotFiniteError: before anything has changed.
+        """
+        self.net.requires_grad_(True)
+        with undone_if_not_finite(self.net):
+            with self.accelerator.autocast():
+                real = self.ddp(prediction.target)
+                fake = self.ddp(prediction.image.detach())
+                loss = discriminator_loss(real.float(), fake.float(), self.gan.loss)
+            self.accelerator.backward(loss)
+            value: float = self.accelerator.reduce(loss.detach(), "mean").item()
+            check_losses({"discriminator": value})
+            take_step(
+                self.accelerator,
+                self.optimizer,
+                list(self.net.parameters()),
+                lr=lr,
+                grad_clip=0,
+                blame=lambda: "loss.discriminator",
+            )
+        return value

@@ -1,0 +1,89 @@
+"""The terms of the training loss.
+
+A new term is a function here, an entry in the group of what it needs, a field of the same name in
+`dcde.base.params.LossParams`, and its weight in params.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcde.metrics.lpips import load_lpips
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a training step computed. Images (B, 3, H, W) in [-1, 1]."""
+
+    image: Tensor
+    target: Tensor
+    feature: Tensor | None = None
+    """The student's feature at the tap, (B, C, h, w)."""
+    teacher_feature: Tensor | None = None
+    latent: Tensor | None = None
+    activations: tuple[Tensor, ...] = ()
+    """The residual stream after each stage of the decoder."""
+
+
+Term = Callable[[Prediction], Tensor]
+
+
+def feature_l1(prediction: Prediction) -> Tensor:
+    """Mean |student - teacher| at the feature tap."""
+    assert prediction.feature is not None and prediction.teacher_feature is not None
+    return F.l1_loss(prediction.feature.float(), prediction.teacher_feature.float())
+
+
+def image_l1(prediction: Prediction) -> Tensor:
+    """Mean |image - target|."""
+    return F.l1_loss(prediction.image.float(), prediction.target)
+
+
+def latent_power(prediction: Prediction) -> Tensor:
+    """Mean square of the latent: keeps its scale near one."""
+    assert prediction.latent is not None
+    return prediction.latent.float().square().mean()
+
+
+def activation_power(prediction: Prediction) -> Tensor:
+    """Mean square of the residual stream, averaged over the decoder's stages.
+
+    The norm before the output hides the stream's scale, which drifts upwards until each residual
+    branch is too small beside it to matter.
+    """
+    powers = [a.float().square().mean() for a in prediction.activations]
+    return sum(powers[1:], powers[0]) / len(powers)
+
+
+def lpips_term(metric: nn.Module) -> Term:
+    """Mean LPIPS between image and target."""
+    return lambda prediction: metric(prediction.image, prediction.target).mean()
+
+
+FEATURE_TERMS: dict[str, Term] = {"feature": feature_l1}
+"""Terms that need a teacher's features; the dynamic loss lowers them, and raises all others."""
+IMAGE_TERMS: dict[str, Term] = {"image": image_l1}
+"""Terms that need nothing but the image and its target. `lpips` does too, and a network."""
+ENCODER_TERMS: dict[str, Term] = {"latent": latent_power, "activation": activation_power}
+"""Terms that need an encoder that is trained along, and the decoder's residual stream."""
+
+
+def build_terms(
+    names: Collection[str], lpips_weights: Path, device: torch.device
+) -> dict[str, Term]:
+    """The terms of these names, in their order; `gamma` is left out, as the GAN has that.
+
+    Raises:
+        UserError: if LPIPS is asked for and its weights are missing.
+    """
+    known = FEATURE_TERMS | IMAGE_TERMS | ENCODER_TERMS
+    terms = {name: known[name] for name in names if name not in ("lpips", "gamma")}
+    if "lpips" in names:
+        terms["lpips"] = lpips_term(load_lpips(lpips_weights).to(device))
+    return terms

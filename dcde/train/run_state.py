@@ -1,0 +1,129 @@
+"""An unfinished run: its saved state, its name, how it is stopped and how it ends."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcde.base.errors import UserError
+from dcde.base.files import whole_file, whole_folder
+from dcde.model import DCAE
+from dcde.model.checkpoint import save_model
+
+
+def atomic_torch_save(value: Any, path: Path) -> None:
+    """Save so that a kill leaves the old file or the new, never a part.
+
+    Raises:
+        UserError: if the disk is full, say; the old file is untouched and no partial one stays.
+    """
+    try:
+        with whole_file(path) as partial:
+            torch.save(value, partial)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into the latter
+        raise UserError(
+            f"{path}: can't be written ({error}); the state saved before it is kept"
+        ) from None
+
+
+STATE = "state.pt"
+
+
+@dataclass
+class Position:
+    """Where in the run the next step is."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Batches of the epoch that are done."""
+    step: int = 0
+    """Steps of the optimizer, skipped ones included."""
+    samples: int = 0
+    """Samples that the module was trained on."""
+    bad_steps: int = 0
+    """Steps of the run that were skipped."""
+    bad_in_a_row: int = 0
+
+
+class RunState:
+    """What an unfinished run consists of, saved together and read back exactly.
+
+    Args:
+        parts: modules, optimizers and whatever else has a `state_dict`, by name.
+    """
+
+    def __init__(self, folder: Path, parts: Mapping[str, Any]) -> None:
+        self.folder, self.parts = folder, parts
+
+    def save(self, position: Position, name: str = STATE) -> None:
+        """Write all parts to the folder.
+
+        Raises:
+            UserError: if the disk is full, say; the state saved before stays.
+        """
+        state = {part: value.state_dict() for part, value in self.parts.items()}
+        rng = torch.get_rng_state()
+        atomic_torch_save({"position": asdict(position), "rng": rng, **state}, self.folder / name)
+
+    def restore(self, name: str) -> dict[str, Any]:
+        """Set all parts to what they were at that save; return all that was saved."""
+        # The parts copy what they load to their own devices.
+        path = self.folder / name
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        for part, value in self.parts.items():
+            value.load_state_dict(state[part])
+        return state
+
+    def resume(self) -> Position | None:
+        """Go to where the last save was; None if there was none."""
+        if not (self.folder / STATE).is_file():
+            return None
+        state = self.restore(STATE)
+        torch.set_rng_state(state["rng"])
+        return Position(**state["position"])
+
+    def foreign(self) -> list[Path]:
+        """Unfinished runs beside this one: of other parameters, data or code."""
+        folders = {path.parent for path in self.folder.parent.glob(f"*/{STATE}")}
+        return sorted(folders - {self.folder})
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Catch SIGINT (Ctrl-C) and SIGTERM; the function yielded says whether one has come.
+
+    A long loop asks it between steps, saves and stops, rather than being cut in the middle of one.
+    """
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in signals}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def finish_run(model: DCAE, out: Path, state_dir: Path, keep: Mapping[str, Path]) -> None:
+    """Write a finished run's model, move what else is kept of its state, drop the rest.
+
+    Each output appears whole or not at all, in place of the last run's.
+
+    Args:
+        keep: folder in `state_dir` to where it goes.
+
+    Raises:
+        UserError: if the model can't be written; the state is kept.
+    """
+    save_model(model, out)
+    for name, destination in keep.items():
+        with whole_folder(destination) as partial:
+            shutil.copytree(state_dir / name, partial, dirs_exist_ok=True)
+    shutil.rmtree(state_dir)

@@ -1,0 +1,108 @@
+"""params.yaml: good values pass, bad ones are refused by their full name in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dcde.base.errors import UserError
+from dcde.base.params import Params
+from dcde.base.params_file import load_params, validate
+from teacher.params import TeacherTrainParams
+from tests.helpers.tiny import ROOT
+
+
+def committed() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def test_committed_parameters_are_valid() -> None:
+    load_params(ROOT / "params.yaml", Params)
+    load_params(ROOT / "teacher/params.yaml", TeacherTrainParams)
+
+
+def test_numbers_in_yaml_1_2_notation_are_numbers(tmp_path: Path) -> None:
+    """`dvc exp run -S loss.gamma=0.00001` writes 1e-05, which PyYAML reads as a string."""
+    text = (ROOT / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("gamma: ", "gamma: 1e-05 #"))
+    assert yaml.safe_load(path.read_text())["loss"]["gamma"] == "1e-05"
+    assert load_params(path, Params).loss.gamma == 1e-5
+
+
+BAD = [
+    ("distill.tap", 4, "params.yaml: distill.tap: found 4; input should be 0, 1, 2 or 3"),
+    ("distill.tpa", 3, "params.yaml: distill.tpa: unknown parameter; did you mean 'tap'?"),
+    ("sead", 3, "params.yaml: sead: unknown parameter; did you mean 'seed'?"),
+    ("data.zzz", 3, "params.yaml: data.zzz: unknown parameter; expected one of: source, "),
+    ("prune.method", "best", "params.yaml: prune.method: found 'best'; input should be 'direct', "),
+    ("prune.depth_list", "deep", "params.yaml: prune.depth_list: found 'deep'; "),
+    ("prune.depth_list", [0, -1], "params.yaml: prune.depth_list.1: found -1; "),
+    ("loss.gamma", -1, "params.yaml: loss.gamma: found -1; input should be greater than or equal"),
+    ("loss.gamma", float("nan"), "params.yaml: loss.gamma: found nan; input should be"),
+    ("loss.image", float("inf"), "params.yaml: loss.image: found inf; input should be a finite"),
+    ("loss.gama", 1, "params.yaml: loss.gama: unknown parameter; did you mean 'gamma'?"),
+    ("distill.division_epoch", 99, "params.yaml: distill: division_epoch: found 99, expected less"),
+    ("distill.shallow_epochs", 4, "params.yaml: distill: shallow_epochs: found 4, expected less"),
+    ("distill.shallow_stages", [], "params.yaml: distill.shallow_stages: found []; "),
+    ("distill.accumulation_steps", 0, "params.yaml: distill.accumulation_steps: found 0; input"),
+    ("distill.max_bad_steps", -1, "params.yaml: distill.max_bad_steps: found -1; input should"),
+    ("distill.select", "first", "params.yaml: distill.select: found 'first'; input should be"),
+    ("gan.norm", "layer", "params.yaml: gan.norm: found 'layer'; input should be 'batch', 'group'"),
+    ("distill.crops.short_side", [64, 64], "distill.crops: short_side: found [64, 64], expected"),
+    ("teacher.sha256", "abc", "params.yaml: teacher.sha256: found 'abc', expected 64 hexadecimal"),
+    ("data.on_bad_image", "ask", "params.yaml: data.on_bad_image: found 'ask'; input should be"),
+    ("optimizer.lr", 0, "params.yaml: optimizer.lr: found 0; input should be greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "message"), BAD, ids=[f"{b[0]}={b[1]}" for b in BAD])
+def test_bad_value_is_named(field: str, value: Any, message: str) -> None:
+    raw = committed()
+    section: Any = raw
+    *path, last = field.split(".")
+    for part in path:
+        section = section[part]
+    section[last] = value
+    with pytest.raises(UserError) as caught:
+        validate(raw, Params, where="params.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_discriminator_steps_at_most_as_often_as_the_generator() -> None:
+    raw = committed()
+    raw["gan"]["ratio"] = raw["distill"]["batch_size"] - 1
+    raw["loss"]["gamma"] = 0.0
+    validate(raw, Params, where="params.yaml")  # without the GAN its ratio does not matter
+    raw["loss"]["gamma"] = 0.1
+    with pytest.raises(UserError, match=r"gan\.ratio: found 7, expected at least .* \(8\)"):
+        validate(raw, Params, where="params.yaml")
+    raw["gan"]["ratio"], raw["distill"]["accumulation_steps"] = 15, 2
+    with pytest.raises(UserError, match=r"gan\.ratio: found 15, expected at least .* \(16\)"):
+        validate(raw, Params, where="params.yaml")
+
+
+def test_the_best_epoch_needs_validation() -> None:
+    raw = committed()
+    raw["distill"] |= {"select": "best", "validation_photos": 0}
+    with pytest.raises(UserError, match="select: found 'best', but validation_photos is 0"):
+        validate(raw, Params, where="params.yaml")
+
+
+def test_missing_parameter_is_named() -> None:
+    raw = committed()
+    del raw["distill"]["tap"]
+    with pytest.raises(UserError, match=r"params\.yaml: distill\.tap: missing"):
+        validate(raw, Params, where="params.yaml")
+
+
+def test_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: not found"):
+        load_params(tmp_path / "params.yaml", Params)
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml", Params)

@@ -1,0 +1,224 @@
+"""Models for other programs: what they load decodes as ours does, or the refusal says why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dcde.base.errors import UserError
+from dcde.commands.app import app
+from dcde.commands.onnx import export_onnx
+from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_config
+from dcde.model.checkpoint import read_model, save_model
+from dcde.model.diffusers_peer import diffusers_model
+from dcde.model.zoo import zoo_name
+from dcde.prune.depth import student_config
+from dcde.prune.widths import narrow_config
+from tests.helpers.peers import relative_error, scaled_down
+from tests.helpers.tiny import randomize, tiny_config
+
+LIKE = {
+    "in": lambda: scaled_down("dc-ae-f32c32-in-1.0", 32),
+    "sana": lambda: scaled_down("dc-ae-f32c32-sana-1.0", 32),
+    "lite": lambda: scaled_down("dc-ae-lite-f32c32", 32),
+    "f16c16": lambda: zoo_config("dc-ae-f16c16-photos"),
+    "pruned": lambda: student_config(zoo_config("dc-ae-f16c16-photos"), (0, 1, 2, 1, 1)),
+}
+
+
+def random_model(config: DCAEConfig) -> DCAE:
+    model = DCAE(config)
+    randomize(model)
+    return model.eval()
+
+
+@pytest.mark.parametrize("like", LIKE)
+@torch.no_grad()
+def test_diffusers_loads_it_and_decodes_the_same(like: str, tmp_path: Path, caplog: Any) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    ours = random_model(LIKE[like]())
+    save_model(ours, tmp_path / "model", "diffusers")
+    theirs, info = diffusers.AutoencoderDC.from_pretrained(
+        tmp_path / "model", output_loading_info=True
+    )
+    assert not any(info.values()), info
+    assert "not expected" not in caplog.text
+    config = ours.config
+    assert theirs.config.scaling_factor == config.scaling_factor
+    latent = torch.randn(2, config.latent_channels, 3, 5)
+    image = torch.randn(1, 3, 2 * config.downsampling, 3 * config.downsampling)
+    assert relative_error(ours.decode(latent), theirs.decode(latent).sample) < 1e-5
+    assert relative_error(ours.encode(image), theirs.encode(image).latent) < 1e-5
+
+
+@pytest.mark.parametrize("like", LIKE)
+def test_diffusers_folder_is_read_back_whole(like: str, tmp_path: Path) -> None:
+    ours = random_model(LIKE[like]())
+    save_model(ours, tmp_path / "model", "diffusers")
+    back = read_model(tmp_path / "model")
+    assert back.config == ours.config
+    state = back.state_dict()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in ours.state_dict().items())
+
+
+def test_what_diffusers_lacks_is_refused(tmp_path: Path) -> None:
+    """Batch norm named for an attention stage: ours ignores it there, diffusers would build it."""
+    config = tiny_config()
+    decoder = DecoderConfig(**{**config.decoder.model_dump(), "norms": ("bn2d",) * 4})
+    model = DCAE(config.model_copy(update={"decoder": decoder}))
+    with pytest.raises(
+        UserError, match=r"tiny: diffusers' AutoencoderDC has nothing for decoder\."
+    ):
+        save_model(model, tmp_path / "model", "diffusers")
+    assert not list(tmp_path.iterdir())
+
+
+def test_inner_widths_are_refused(tmp_path: Path) -> None:
+    config = narrow_config(tiny_config(), None, (1, 0.5, 1, 1))
+    with pytest.raises(
+        UserError, match=r"decoder\.inner_widths = .*dcde\.peer\.diffusers_model makes one"
+    ):
+        save_model(DCAE(config), tmp_path / "model", "diffusers")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("like", ["sana", "f16c16"])
+@torch.no_grad()
+def test_diffusers_instance_is_narrowed_inside(like: str) -> None:
+    """Residual blocks, gated ones and attention, as built for the profile and for pipelines."""
+    pytest.importorskip("diffusers")
+    whole = LIKE[like]()
+    ours = random_model(narrow_config(whole, None, [0.3] * len(whole.decoder.widths)))
+    theirs = diffusers_model(ours)
+    count = sum(p.numel() for p in ours.parameters())
+    assert (
+        sum(p.numel() for p in theirs.parameters())
+        == count
+        < sum(p.numel() for p in DCAE(whole).parameters())
+    )
+    latent = torch.randn(2, whole.latent_channels, 3, 5)
+    assert relative_error(ours.decode(latent), theirs.decode(latent).sample) < 1e-5
+
+
+def test_efficientvit_layout_names_the_architecture(tmp_path: Path) -> None:
+    model = random_model(zoo_config("dc-ae-f16c16-photos"))
+    save_model(model, tmp_path / "model", "efficientvit")
+    raw = json.loads((tmp_path / "model/config.json").read_text())
+    assert raw == {"model_name": "dc-ae-f16c16-photos"}
+    back = read_model(tmp_path / "model").state_dict()
+    assert all(torch.equal(tensor, back[key]) for key, tensor in model.state_dict().items())
+    with pytest.raises(UserError, match="tiny: efficientvit's layout knows a model by its name"):
+        save_model(DCAE(tiny_config()), tmp_path / "other", "efficientvit")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "depths", "name"),
+    [
+        ("dc-ae-f32c32-in-1.0", (0, 1, 2, 1, 1, 2), "dc-ae-f32c32-in-1.0-w4-v3"),
+        ("dc-ae-f32c32-mix-1.0", (0, 3, 5, 2, 2, 2), "dc-ae-f32c32-mix-1.0-w4-v1"),
+        ("dc-ae-f32c32-in-1.0", (0, 4, 2, 1, 1, 2), None),
+    ],
+)
+def test_students_of_our_own_are_known_by_their_depths(
+    teacher: str, depths: tuple[int, ...], name: str | None
+) -> None:
+    assert zoo_name(student_config(zoo_config(teacher), depths)) == name
+
+
+def test_a_models_own_name_comes_first() -> None:
+    for name in ("dc-ae-f32c32-in-1.0-pruned-w4-v25", "dc-ae-f32c32-sana-1.1"):
+        assert zoo_name(zoo_config(name)) == name
+
+
+def tiny_sana() -> DCAEConfig:
+    """The other kinds of blocks and of up- and downsampling, in three stages."""
+    widths, types = (8, 16, 32), ("R", "R", "S")
+    return DCAEConfig(
+        name="tiny-sana",
+        latent_channels=4,
+        encoder=EncoderConfig(
+            block_types=types, widths=widths, depths=(1, 1, 1), downsample="Conv"
+        ),
+        decoder=DecoderConfig(
+            block_types=types,
+            widths=widths,
+            depths=(1, 1, 1),
+            norms=("trms2d",) * 3,
+            acts=("silu",) * 3,
+            upsample="InterpolateConv",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "one_file_bytes"), [(tiny_config(), 1_000_000), (tiny_sana(), 1000)]
+)
+@torch.no_grad()
+def test_onnx_decodes_the_same_at_any_size(
+    config: DCAEConfig, one_file_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the weights are too large for one file, which lies in the folder too then."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("dcde.onnx_export.ONE_FILE_BYTES", one_file_bytes)
+    model = random_model(config)
+    export_onnx(model, tmp_path / "model")
+    files = {"encoder.onnx", "decoder.onnx", "config.json"}
+    if one_file_bytes == 1000:
+        files |= {"encoder.onnx.data", "decoder.onnx.data"}
+    assert {p.name for p in (tmp_path / "model").iterdir()} == files
+    for part, field, module in (
+        ("decoder", "latent", model.decoder),
+        ("encoder", "image", model.encoder),
+    ):
+        session = onnxruntime.InferenceSession(tmp_path / f"model/{part}.onnx")
+        for batch, height, width in ((1, 1, 2), (3, 2, 2), (1, 7, 12)):
+            f = model.config.downsampling
+            size = (model.config.latent_channels, height, width)
+            x = torch.randn(batch, *((3, height * f, width * f) if part == "encoder" else size))
+            (theirs,) = session.run(None, {field: x.numpy()})
+            ours = module(x).numpy()
+            assert np.abs(theirs - ours).max() <= 1e-4 * np.abs(ours).max()
+
+
+def test_a_graph_that_differs_is_not_written(
+    tiny_model: DCAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("dcde.onnx_export.TOLERANCE", 1e-12)
+    with pytest.raises(UserError, match=r"format onnx: the encoder's graph differs .* nothing was"):
+        export_onnx(tiny_model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_onnx_packages_are_named(
+    tiny_model: DCAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(
+        UserError, match=r"onnxruntime is not installed; `pip install 'dcde\[onnx\]"
+    ):
+        export_onnx(tiny_model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_writes_a_new_folder_only(tiny_model: DCAE, tmp_path: Path) -> None:
+    save_model(tiny_model, tmp_path / "model")
+    command = ["export", "--format", "diffusers", "--model", str(tmp_path / "model"), "--out"]
+    runner = CliRunner()
+    assert runner.invoke(app, [*command, str(tmp_path / "new")]).exit_code == 0
+    assert read_model(tmp_path / "new").config == tiny_model.config
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/mine.txt").write_text("keep")
+    done = runner.invoke(app, [*command, str(tmp_path / "notes")])
+    assert done.exit_code == 1
+    assert "expected a new or empty folder" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "notes/mine.txt").read_text() == "keep"

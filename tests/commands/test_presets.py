@@ -1,0 +1,105 @@
+"""The named students: valid settings, printed as DVC takes them, with computed costs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from dcde.base.errors import UserError
+from dcde.base.params import Params
+from dcde.base.params_file import validate
+from dcde.commands.app import app
+from dcde.commands.preset import merge, overrides, preset_names, preset_row, read_preset
+from dcde.model.zoo import STUDENT_DEPTHS, zoo_config
+from tests.helpers.tiny import ROOT
+
+PRESETS = ROOT / "presets"
+NAMES = preset_names(PRESETS)
+
+
+def test_all_of_the_original_table_are_there() -> None:
+    assert set(NAMES) == {
+        *("w3-v2", "w4-v1", "w4-v2", "w4-v3", "w4-v4", "w4-v8", "w4-v25"),
+        *("tiny", "tiny-blocks"),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preset_is_valid_on_top_of_the_committed_parameters(name: str) -> None:
+    committed = yaml.safe_load((ROOT / "params.yaml").read_text())
+    validate(merge(committed, read_preset(PRESETS, name)), Params, where=name)
+
+
+def test_tiny_is_the_committed_default() -> None:
+    committed = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert merge(committed, read_preset(PRESETS, "tiny")) == committed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_printed_overrides_give_the_preset_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    printed = CliRunner().invoke(app, ["preset", name])
+    assert printed.exit_code == 0
+    words = shlex.split(printed.stdout)
+    assert words[::2] == ["-S"] * (len(words) // 2)
+    rebuilt: dict = {}
+    for word in words[1::2]:
+        key, _, value = word.partition("=")
+        nested = yaml.safe_load(value)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        rebuilt = merge(rebuilt, nested)
+    committed = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert validate(merge(committed, rebuilt), Params, where=name) == validate(
+        merge(committed, read_preset(PRESETS, name)), Params, where=name
+    )
+
+
+# Decoder GMACs and total GMACs at 512 px, millions of decoder parameters, as measured.
+MEASURED = {
+    "w3-v2": (1349.9, 2392.7, 179.07, 2.5, 1.4),
+    "w4-v1": (843.6, 1886.3, 174.22, 39.1, 22.3),
+    "w4-v2": (808.8, 1851.5, 153.11, 41.6, 23.7),
+    "w4-v3": (422.2, 1465.0, 136.59, 69.5, 39.7),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_costs_are_those_measured(name: str) -> None:
+    row = preset_row(PRESETS, name)
+    found = (row.decoder_gmacs, row.total_gmacs, row.decoder_mparams)
+    assert found == pytest.approx(MEASURED[name][:3], abs=0.1)
+    saved = (row.decoder_macs_saved_percent, row.total_macs_saved_percent)
+    assert saved == pytest.approx(MEASURED[name][3:], abs=0.1)
+
+
+@pytest.mark.parametrize("name", STUDENT_DEPTHS)
+def test_published_students_are_the_presets(name: str) -> None:
+    depths = tuple(read_preset(PRESETS, name)["prune"]["depth_list"])
+    for full_name in (f"dc-ae-f32c32-in-1.0-{name}", f"dc-ae-f32c32-in-1.0-pruned-{name}"):
+        assert zoo_config(full_name).decoder.depths == depths
+
+
+def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    printed = CliRunner().invoke(app, ["preset", "--list"])
+    assert [line.split()[0] for line in printed.stdout.splitlines()[1:]] == NAMES
+    assert "422.2 (-69.5%)" in printed.stdout
+
+
+def test_unknown_preset_lists_those_there_are() -> None:
+    with pytest.raises(
+        UserError, match=r"preset 'w9' is unknown, expected one of: tiny, tiny-blocks, w3-v2"
+    ):
+        read_preset(PRESETS, "w9")
+    with pytest.raises(UserError, match="run it in the repository's root"):
+        read_preset(Path("nowhere"), "w9")
+
+
+def test_overrides_are_flat_and_without_spaces() -> None:
+    settings = {"a": {"b": [0, 1], "c": None}, "d": True, "e": "x:y", "f": 1e-6}
+    assert overrides(settings) == ["a.b=[0,1]", "a.c=null", "d=true", "e=x:y", "f=1e-06"]

@@ -1,0 +1,140 @@
+"""`dcde reconstruct`: any picture beside its reconstructions, or a clear error and no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from dcde.base.errors import UserError
+from dcde.commands.app import app
+from dcde.commands.reconstruct import LPIPS_MIN_SIDE, caption, reconstruct, write_reconstructions
+from dcde.metrics.lpips import load_lpips
+from dcde.model import DCAE
+from dcde.model.checkpoint import save_model
+from tests.helpers.tiny import SKIMAGE_DATA
+
+
+@pytest.fixture(scope="module")
+def lpips_metric(networks: Path) -> nn.Module:
+    return load_lpips(networks / "lpips_alex.safetensors")
+
+
+def noise(height: int, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1, 1), (64, 48), (67, 45)])
+def test_any_size_comes_back(size: tuple[int, int], tiny_model: DCAE) -> None:
+    assert reconstruct(tiny_model, noise(*size)).shape == (3, *size)
+
+
+def test_padding_repeats_the_edge_and_is_cut_back(tiny_model: DCAE) -> None:
+    picture = noise(16, 13)
+    padded = torch.cat([picture, picture[:, :, -1:].expand(-1, -1, 3)], dim=2)
+    assert torch.equal(reconstruct(tiny_model, picture), reconstruct(tiny_model, padded)[:, :, :13])
+
+
+def test_caption_tells_psnr_and_lpips(lpips_metric: nn.Module) -> None:
+    original = noise(40, LPIPS_MIN_SIDE) // 2
+    text = caption("student", original + 10, original, lpips_metric)
+    assert text.startswith("student: PSNR 28.13 dB, LPIPS 0.")  # 20 log10(255 / 10)
+    assert caption("x", original, original, lpips_metric).endswith("LPIPS 0.000")
+    tiny = noise(40, LPIPS_MIN_SIDE - 1)
+    assert caption("x", tiny, tiny, lpips_metric) == "x: PSNR 100.00 dB, LPIPS -"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with one picture of each awkward kind, and one in a folder below."""
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    photo = Image.open(SKIMAGE_DATA / "chelsea.png").resize((60, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(folder / "phone.jpg", exif=exif)
+    photo.convert("L").save(folder / "grey.png")
+    photo.convert("RGBA").save(folder / "alpha.png")
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.full((40, 60), 40_000, np.uint16)).save(folder / "deep.png")
+    photo.save(folder / "moving.webp", save_all=True, append_images=[photo.rotate(90)])
+    photo.resize((8, 8)).save(folder / "below/dot.png")
+    return folder
+
+
+def test_a_folder_of_all_kinds(
+    pictures: Path, tmp_path: Path, tiny_model: DCAE, lpips_metric: nn.Module
+) -> None:
+    out = tmp_path / "out"
+    models = {"teacher": tiny_model, "student": tiny_model}
+    write_reconstructions(models, [pictures], out, lpips_metric)
+    names = {"phone", "grey", "alpha", "cmyk", "deep", "moving", "below/dot"}
+    assert {str(p.relative_to(out)) for p in out.rglob("*.*")} == {f"{n}.png" for n in names}
+    for path in out.rglob("*.png"):
+        with Image.open(path) as sheet:
+            # Three columns, each wide enough for its caption, below one line of text.
+            assert sheet.width >= 3 * 150 and sheet.height > (24 if path.stem == "dot" else 60)
+    with Image.open(out / "deep.png") as sheet:
+        assert sheet.getpixel((30, 40)) == (156, 156, 156)  # 40,000 / 257
+    with Image.open(out / "phone.png") as sheet:
+        assert sheet.height == 60 + 24
+
+
+def test_a_bad_picture_stops_all_before_the_first(
+    pictures: Path, tmp_path: Path, tiny_model: DCAE, lpips_metric: nn.Module
+) -> None:
+    whole = (pictures / "phone.jpg").read_bytes()
+    (pictures / "zz.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"zz\.jpg: not a readable image"):
+        write_reconstructions({"model": tiny_model}, [pictures], tmp_path / "out", lpips_metric)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_would_collide_are_refused(
+    pictures: Path, tmp_path: Path, tiny_model: DCAE, lpips_metric: nn.Module
+) -> None:
+    models = {"model": tiny_model}
+    (pictures / "grey.jpg").write_bytes((pictures / "phone.jpg").read_bytes())
+    with pytest.raises(UserError, match=r"grey\.jpg and .*grey\.png would both be written to"):
+        write_reconstructions(models, [pictures], tmp_path / "out", lpips_metric)
+    with pytest.raises(UserError, match=r"grey\.png: would replace an original"):
+        write_reconstructions(models, [pictures / "grey.png"], pictures, lpips_metric)
+    with pytest.raises(UserError, match="nowhere: not found, expected an image or a folder"):
+        write_reconstructions(models, [Path("nowhere")], tmp_path / "out", lpips_metric)
+
+
+def test_command_shows_the_pipelines_teacher_and_student(
+    pictures: Path,
+    in_folder: Path,
+    networks: Path,
+    tiny_model: DCAE,
+) -> None:
+    for name in ("teacher", "student"):
+        save_model(tiny_model, Path("models") / name)
+    Path("models/networks").symlink_to(networks)
+    runner = CliRunner()
+    done = runner.invoke(app, ["reconstruct", str(pictures / "grey.png"), "--out", "out"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "out/grey.png\n"
+    with Image.open("out/grey.png") as sheet:
+        three_columns = sheet.width
+    command = ["reconstruct", str(pictures / "grey.png"), "--out", "out"]
+    done = runner.invoke(app, [*command, "--model", "bundled:dc-ae-f16c16-photos"])
+    assert done.exit_code == 0, done.output
+    with Image.open("out/grey.png") as sheet:
+        assert sheet.width < three_columns
+    done = runner.invoke(app, [*command, "--teacher", "nowhere"])
+    assert done.exit_code == 1
+    assert "error: --teacher: found 'nowhere', expected bundled:<name>" in done.output
+    Path("file").write_text("mine")
+    for out in ("file", "file/below"):
+        done = runner.invoke(app, [*command[:-1], out])
+        assert done.exit_code == 1
+        assert done.stderr.splitlines()[-1].startswith("error: file")
+    assert Path("file").read_text() == "mine"

@@ -1,0 +1,115 @@
+"""Pictures of every kind become the 8-bit RGB that a viewer would show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcde.base.errors import UserError
+from dcde.data.crops import Crop, load_crop
+from dcde.data.folder import check_images
+from dcde.data.pixels import read_rgb, to_rgb
+
+
+def ramp(top: int) -> np.ndarray:
+    """(64, 64) from 0 to `top`, left to right."""
+    return np.linspace(0, top, 64).round().astype(np.uint32)[None].repeat(64, axis=0)
+
+
+def save_16_bit(path: Path) -> Path:
+    Image.fromarray(ramp(65535).astype(np.uint16)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey_keeps_its_range(suffix: str, tmp_path: Path) -> None:
+    rgb = np.array(read_rgb(save_16_bit(tmp_path / f"deep.{suffix}")))
+    assert rgb.shape == (64, 64, 3)
+    expected = (ramp(65535) / 257).round()
+    assert np.array_equal(rgb, expected[..., None].repeat(3, axis=2))
+
+
+def test_training_images_of_16_bits_keep_their_range(tmp_path: Path) -> None:
+    path = save_16_bit(tmp_path / "deep.png")
+    (photo,) = check_images([path], "refuse")
+    pixels = load_crop(Crop(photo.path, 64, 0, 0, 64))
+    assert torch.equal(pixels[0, 0], torch.from_numpy((ramp(65535)[0] / 257).round()).byte())
+
+
+def test_grey_palette_and_cmyk_are_as_pillow_has_them() -> None:
+    grey = Image.fromarray(ramp(255).astype(np.uint8))
+    for mode in ("L", "P", "CMYK", "1"):
+        image = grey.convert(mode)
+        assert to_rgb(image).mode == "RGB"
+        assert np.array_equal(np.array(to_rgb(image)), np.array(image.convert("RGB")))
+
+
+def test_transparency_is_over_white(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, 4:] = (200, 0, 0, 255)
+    pixels[0, 0] = (0, 0, 0, 128)
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
+    grey = Image.fromarray(pixels[..., [0, 3]], "LA")
+    rgb = read_rgb(tmp_path / "a.png")
+    assert rgb.getpixel((1, 1)) == (255, 255, 255)
+    assert rgb.getpixel((5, 1)) == (200, 0, 0)
+    assert rgb.getpixel((0, 0)) == (127, 127, 127)
+    assert to_rgb(grey).getpixel((1, 1)) == (255, 255, 255)
+    palette = Image.fromarray(pixels[..., 0]).convert("P")
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert read_rgb(tmp_path / "p.png").getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20), "blue")
+    image.paste("red", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned by 90 degrees to the left
+    image.save(tmp_path / "phone.jpg", exif=exif)
+    upright = read_rgb(tmp_path / "phone.jpg")
+    assert upright.size == (20, 40)
+    red, _, blue = upright.getpixel((10, 5))
+    assert red > 200 and blue < 50
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_first_frame_of_an_animation(suffix: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), color) for color in ("lime", "red", "blue")]
+    path = tmp_path / f"moving.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=50)
+    assert getattr(Image.open(path), "n_frames", 1) == 3
+    red, green, blue = read_rgb(path).getpixel((8, 8))
+    assert green > 240 and red < 15 and blue < 15
+
+
+def test_floating_point_is_refused_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "f.tif"
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(path)
+    with pytest.raises(UserError, match=r"f\.tif: .*found floating-point pixels, expected 8 or 16"):
+        read_rgb(path)
+    with pytest.raises(UserError, match="found floating-point pixels"):
+        check_images([path], "refuse")
+
+
+def test_corrupt_and_huge_are_named(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes((photos / "rocket.jpg").read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"cut\.jpg: not a readable image"):
+        read_rgb(tmp_path / "cut.jpg")
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
+    message = r"huge\.png: found 10000 x 10000 pixels, expected at most 16\.8 megapixels"
+    with pytest.raises(UserError, match=message):
+        read_rgb(tmp_path / "huge.png")
+
+
+@pytest.mark.filterwarnings("error")
+def test_huge_photo_of_a_data_set_is_named(photos: Path, tmp_path: Path) -> None:
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
+    message = r"huge\.png: found 10000 x 10000 pixels, expected at most 89\.5 megapixels; set data"
+    with pytest.raises(UserError, match=message):
+        check_images([tmp_path / "huge.png"], "refuse")
+    rocket = photos / "rocket.jpg"
+    assert [p.path for p in check_images([tmp_path / "huge.png", rocket], "skip")] == [str(rocket)]

@@ -1,0 +1,153 @@
+"""The optimized decoder against the plain one and against diffusers'."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import dcde
+from dcde.decode.fused import Pointwise, RMSNorm
+from dcde.decode.optimize import FusedDecoder, optimize
+from dcde.model import DCAE, zoo_config
+from dcde.model.checkpoint import read_model
+from dcde.model.costs import count_macs
+from dcde.model.diffusers_peer import diffusers_model
+from tests.helpers.peers import PEERS, random_model, relative_error
+from tests.helpers.tiny import ROOT, randomize, tiny_config
+
+
+@pytest.mark.parametrize(("name", "latent_channels"), PEERS)
+@torch.no_grad()
+def test_equals_the_plain_decoder(name: str, latent_channels: int) -> None:
+    model = random_model(name, latent_channels)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    decoder = optimize(model)
+    # Attention's quadratic and linear sizes; a batch; odd sizes.
+    for shape in ((1, 2, 2), (2, 3, 5), (1, 7, 9)):
+        latent = torch.randn(shape[0], latent_channels, *shape[1:])
+        assert relative_error(decoder(latent), model.decode(latent)) < 1e-5
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@torch.no_grad()
+def test_stage_0_and_its_plain_convolution(tiny_model: DCAE) -> None:
+    model = DCAE(tiny_config((1, 1, 2, 1)))
+    randomize(model)
+    latent = torch.randn(1, 4, 5, 6)
+    assert relative_error(optimize(model.eval())(latent), model.decode(latent)) < 1e-5
+
+
+@torch.no_grad()
+def test_bundled_teacher_in_both_precisions() -> None:
+    """In bf16 at most twice as far from fp32 as the plain decoder in bf16."""
+    model = read_model(ROOT / "dcde/assets/dc-ae-f16c16-photos")
+    latent = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    exact = model.decode(latent)
+    assert relative_error(optimize(model)(latent), exact) < 1e-5
+    ours = optimize(model, dtype=torch.bfloat16)(latent)
+    assert ours.dtype == torch.bfloat16
+    plain = model.bfloat16().decode(latent.bfloat16())
+    assert relative_error(ours.float(), exact) < 2 * relative_error(plain.float(), exact)
+
+
+@torch.no_grad()
+def test_pointwise_is_the_convolution_on_every_device(tiny_model: DCAE) -> None:
+    """By oneDNN on a CPU; elsewhere, as on the meta device, by a matrix product."""
+    conv = nn.Conv2d(12, 20, 1)
+    x = torch.randn(2, 12, 5, 7)
+    pointwise = Pointwise(conv)
+    ours = pointwise(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert relative_error(ours, conv(x)) < 1e-6
+
+    class WithoutDevice(Tensor):
+        is_cpu = False
+
+    elsewhere = pointwise(x.permute(0, 2, 3, 1).as_subclass(WithoutDevice)).permute(0, 3, 1, 2)
+    assert relative_error(elsewhere.as_subclass(Tensor), conv(x)) < 1e-6
+    latent = torch.empty(1, 4, 3, 5, device="meta")
+    assert optimize(tiny_model.to("meta"))(latent).shape == (1, 3, 24, 40)
+
+
+def test_package_exports_it(tiny_model: DCAE) -> None:
+    assert isinstance(dcde.optimize(tiny_model), FusedDecoder)
+    with pytest.raises(AttributeError, match="optimise"):
+        _ = dcde.optimise
+
+
+def test_what_it_cannot_do_is_refused(tiny_model: DCAE) -> None:
+    with pytest.raises(ValueError, match=r"dtype: found torch.float16, expected torch.float32"):
+        optimize(tiny_model, dtype=torch.float16)
+    with pytest.raises(ValueError, match="training mode"):
+        optimize(tiny_model.train())
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@torch.no_grad()
+def test_compiled_equals_the_plain_decoder() -> None:
+    model = DCAE(tiny_config((0, 1, 1, 1)))
+    randomize(model)
+    latent = torch.randn(1, 4, 4, 4)
+    decoder = optimize(model.eval(), compile=True)
+    assert relative_error(decoder(latent), model.decode(latent)) < 1e-5
+
+
+VIEWS = """view _unsafe_view reshape permute transpose expand slice select split unfold as_strided
+unsqueeze detach alias empty empty_like chunk t"""
+
+
+class CountKernels(TorchDispatchMode):
+    """Operations that compute or copy: a GPU launches a kernel for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ not in VIEWS.split()
+        return func(*args, **(kwargs or {}))
+
+
+def kernels(decode: Any, latent: Tensor) -> int:
+    with CountKernels() as counter, torch.no_grad():
+        decode(latent)
+    return counter.count
+
+
+@pytest.fixture
+def thin_teacher() -> DCAE:
+    """dc-ae-f32c32's blocks and depths, 32 channels wide."""
+    full = zoo_config("dc-ae-f32c32-in-1.0")
+    widths = (32,) * 6
+    sides = {
+        side: getattr(full, side).model_copy(update={"widths": widths})
+        for side in ("encoder", "decoder")
+    }
+    model = DCAE(full.model_copy(update=sides))
+    randomize(model)
+    return model.eval()
+
+
+def test_fewer_kernels_than_diffusers(thin_teacher: DCAE) -> None:
+    """Decoding one image on a GPU is bound by launches in the coarse stages."""
+    latent = torch.randn(1, 32, 4, 4).bfloat16()
+    decoder = optimize(thin_teacher, dtype=torch.bfloat16)
+    norms = [module for module in decoder.modules() if isinstance(module, RMSNorm)]
+    # RMS norm is one kernel on CUDA, and several here.
+    x, weight = torch.randn(4, 32).bfloat16(), torch.ones(32).bfloat16()
+    several = kernels(lambda x: F.rms_norm(x, (32,), weight, 1e-5), x)
+    ours = kernels(decoder, latent) - len(norms) * (several - 1)
+    peer = diffusers_model(thin_teacher)
+    peer.decoder.to(torch.bfloat16)
+    assert ours < 0.6 * kernels(peer.decode, latent)
+
+
+def test_no_more_macs_than_the_plain_decoder(thin_teacher: DCAE) -> None:
+    latent = torch.randn(1, 32, 8, 8)
+    ours, plain = (count_macs(m, latent) for m in (optimize(thin_teacher), thin_teacher.decoder))
+    assert 0.999 * plain < ours <= plain

@@ -1,0 +1,154 @@
+"""A whole small distillation, in this process or, for tests that kill it, in one of its own.
+
+python -m tests.helpers.distill_run STATE_DIR CACHE_DIR OUT PHOTO_FOLDER [ARGUMENTS AS JSON]
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from dcde.base.errors import one_line_errors
+from dcde.base.processes import process_state
+from dcde.base.recipe import (
+    CropParams,
+    DistillParams,
+    GanParams,
+    LossParams,
+    LossWeights,
+    OptimizerParams,
+    Recipe,
+    RuntimeParams,
+)
+from dcde.data.folder import Photo, check_images, list_images
+from dcde.distill.distill import distill
+from dcde.model import DCAE
+from dcde.model.checkpoint import save_model
+from dcde.prune.depth import prune_depth
+from tests.helpers.tiny import randomize, tiny_config
+
+OPTIMIZER = OptimizerParams(
+    lr=1e-3, weight_decay=0.01, cosine_t0=2, cosine_t_mult=1, eta_min=1e-6, warmup_steps=0
+)
+GAN = GanParams(ratio=10, loss="bce", norm="batch")
+LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
+NO_TERMS = {"feature": 0.0, "image": 0.0, "lpips": 0.0, "gamma": 0.0}
+CROPS = CropParams(image_size=32, short_side=(32, 64), flip=True)
+
+
+def distill_params(**changes: Any) -> DistillParams:
+    values = {
+        "epochs": 3,
+        "samples_per_epoch": 80,
+        "batch_size": 4,
+        "accumulation_steps": 1,
+        "precision": "fp32",
+        "compile": False,
+        "ema": 0.9,
+        "grad_clip": 1.0,
+        "max_bad_steps": 0,
+        "crops": CROPS,
+        "crops_per_image": 4,
+        "tap": 3,
+        "freeze_project_out": True,
+        "dynamic_loss": True,
+        "division_epoch": 1,
+        "shallow_epochs": 0,
+        "shallow_stages": None,
+        "checkpoint_activations": False,
+        "validation_photos": 0,
+        "select": "last",
+    }
+    return DistillParams.model_validate(values | changes)
+
+
+def models(norm: Literal["bn2d", "trms2d"] = "bn2d") -> tuple[DCAE, DCAE]:
+    """A teacher of random weights and its pruned student."""
+    teacher = DCAE(tiny_config(norm=norm))
+    randomize(teacher)
+    return teacher, prune_depth(teacher, ((), (0,), (0,), (0,)))
+
+
+def recipe(
+    *,
+    loss: dict[str, float] | LossWeights | None = None,
+    gan: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+    optimizer_d: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Recipe:
+    """The small run's recipe with changes; terms that `loss` does not name have weight 0."""
+    terms = LOSS if loss is None else loss
+    weights = terms if isinstance(terms, LossWeights) else LossParams(**NO_TERMS | terms)
+    return Recipe.model_construct(
+        seed=0,
+        distill=distill_params(**changes),
+        loss=weights,
+        gan=GAN.model_copy(update=gan or {}),
+        optimizer=OPTIMIZER.model_copy(update=optimizer or {}),
+        optimizer_d=OPTIMIZER.model_copy(update=optimizer_d or {}),
+        runtime=RuntimeParams(workers=0, log_every=1, save_minutes=1e-6),
+    )
+
+
+def run_distill(
+    photos: tuple[Photo, ...],
+    folder: Path,
+    *,
+    norm: Literal["bn2d", "trms2d"] = "bn2d",
+    cache_dir: Path | None = None,
+    lpips_weights: str = "none",
+    on_epoch: Callable[[int, DCAE], None] = lambda epoch, model: None,
+    pair: tuple[DCAE, DCAE] | None = None,
+    **changes: Any,
+) -> tuple[DCAE, DCAE]:
+    """Distil the small student by `recipe(**changes)`; return teacher and student."""
+    teacher, student = pair or models(norm)
+    distill(
+        student,
+        teacher,
+        photos,
+        recipe(**changes),
+        lpips_weights=Path(lpips_weights),
+        state_dir=folder,
+        cache_dir=cache_dir or folder / "latents",
+        on_epoch=on_epoch,
+    )
+    return teacher, student
+
+
+def curve(folder: Path, name: str) -> dict[int, float]:
+    """Step to value of a curve that the run in `folder` has logged."""
+    with (folder / f"live/plots/metrics/{name}.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    values = {int(row["step"]): float(row[name.rpartition("/")[2]]) for row in rows}
+    assert len(values) == len(rows), f"{name}: a step was logged twice"
+    return values
+
+
+def curve_names(folder: Path) -> set[str]:
+    root = folder / "live/plots/metrics"
+    return {str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.tsv")}
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    """Whether all tensors are equal to the last bit."""
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+if __name__ == "__main__":
+    state_dir, cache_dir, out, photo_folder = map(Path, sys.argv[1:5])
+    arguments = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
+    with one_line_errors():
+        found = tuple(check_images(list_images(photo_folder), "refuse"))
+        _, trained = run_distill(found, state_dir, cache_dir=cache_dir, **arguments)
+        if process_state().is_main_process:
+            save_model(trained, out)

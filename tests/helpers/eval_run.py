@@ -1,0 +1,40 @@
+"""A whole small evaluation as a process of its own, for tests that start several of it.
+
+python -m tests.helpers.eval_run PHOTO_FOLDER STATE_FOLDER OUT_JSON
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from dcde.data.crops import eval_crops
+from dcde.data.folder import check_images, list_images
+from dcde.evaluate import evaluate as evaluation
+from dcde.model import DCAE
+from tests.helpers.quick_metrics import MeanDistance, pooled
+from tests.helpers.tiny import randomize, tiny_config
+
+if __name__ == "__main__":
+    photo_folder, folder, out = map(Path, sys.argv[1:])
+    evaluation.SHARD_IMAGES = 4
+    model = DCAE(tiny_config())
+    randomize(model)
+    photos = check_images(list_images(photo_folder), "refuse")
+    result = evaluation.evaluate(
+        {"teacher": model.eval()},
+        [c for photo in photos for c in eval_crops(photo, 32, 4)][:18],
+        lpips_metric=MeanDistance(),
+        networks=[pooled()],
+        batch_size=3,
+        workers=0,
+        device=torch.device("cpu"),
+        state_dir=folder / "state",
+        cache_dir=folder / "references",
+    )
+    if result is not None:
+        values = {name: column.tolist() for name, column in result.values["teacher"].items()}
+        out.write_text(json.dumps({**result.scores, "values": values}))

@@ -1,0 +1,68 @@
+"""PSNR, SSIM and the gap to the teacher at known values; what a run leaves to read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dcde.base.results import write_metrics
+from dcde.data.grid import picture_grid
+from dcde.evaluate.gap import gap_to_teacher
+from dcde.metrics.pictures import psnr_db, ssim
+
+
+def test_psnr_and_ssim_at_known_values() -> None:
+    image = np.full((32, 32, 3), 100, np.uint8)
+    assert psnr_db(image, image) == 100
+    assert psnr_db(image + 1, image) == pytest.approx(20 * np.log10(255))
+    assert ssim(image, image) == pytest.approx(1)
+    # Constant images: (2 a b + c1) / (a^2 + b^2 + c1), with c1 = (0.01 * 255)^2
+    c1 = (0.01 * 255) ** 2
+    assert ssim(image + 50, image) == pytest.approx((2 * 150 * 100 + c1) / (150**2 + 100**2 + c1))
+
+
+def test_gap_and_recovery() -> None:
+    gap = gap_to_teacher(
+        {
+            "teacher": {"psnr_db": 30.0, "lpips": 0.1},
+            "pruned": {"psnr_db": 20.0, "lpips": 0.5},
+            "student": {"psnr_db": 29.0, "lpips": 0.2},
+        }
+    )
+    assert gap == pytest.approx(
+        {"psnr_db": -1.0, "lpips": 0.1, "psnr_db_recovered": 0.9, "lpips_recovered": 0.75}
+    )
+
+
+def test_metrics_file_is_sorted_rounded_and_finite(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_metrics({"b": {"y": 1 / 3, "x": 2}, "a": None, "c": "cpu", "d": (1 / 7, 0.5)}, path)
+    expected = {"a": None, "b": {"x": 2, "y": 0.333333}, "c": "cpu", "d": [0.142857, 0.5]}
+    assert path.read_text() == json.dumps(expected, indent=2) + "\n"
+    with pytest.raises(ValueError, match=r"b\.y: found nan"):
+        write_metrics({"b": {"y": float("nan")}}, path)
+    assert json.loads(path.read_text())["b"]["y"] == 0.333333
+
+
+def test_picture_grid_puts_columns_in_order() -> None:
+    red, blue = torch.zeros(2, 3, 40, 80, dtype=torch.uint8)
+    red[0] += 255
+    blue[2] += 255
+    sheet = picture_grid([{"input": red, "student": blue}] * 2, ["input", "student"])
+    assert sheet.size == (160, 80 + 24)
+    assert sheet.getpixel((10, 50)) == (255, 0, 0) and sheet.getpixel((90, 90)) == (0, 0, 255)
+
+
+def test_columns_are_as_wide_as_their_captions() -> None:
+    dot = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    captions = ["a caption far wider than 8 pixels", "second"]
+    sheet = picture_grid([dict.fromkeys(captions, dot)], captions)
+    column = sheet.width // 2
+    assert column > 150
+    assert sheet.getpixel((column + 4, 28)) == (0, 0, 0) != sheet.getpixel((column - 4, 28))
+    text = np.array(sheet.crop((column - 4, 0, column, 24)))
+    assert (text == 255).all()  # nothing runs over into the next column

@@ -1,0 +1,54 @@
+"""The size that users prune: dc-ae-f32c32, 1.3 GB, with random weights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dcde.commands.preset import merge, read_preset
+from dcde.model import zoo_config
+from dcde.model.checkpoint import read_model, save_model
+from dcde.model.dcae import build_on_meta
+from tests.helpers.tiny import ROOT
+
+SECONDS, GIB = 60, 8
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="the system does not count a child's memory")
+def test_a_full_size_prune_is_quick_and_small(in_folder: Path) -> None:
+    teacher = build_on_meta(zoo_config("dc-ae-f32c32-in-1.0")).to_empty(device="cpu")
+    for tensor in teacher.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.normal_(std=0.02)
+    save_model(teacher, Path("models/teacher"))
+    block = teacher.decoder.stages[2].op_list[2]
+    expected = {name: tensor.clone() for name, tensor in block.state_dict().items()}
+    del teacher, block
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    Path("params.yaml").write_text(
+        yaml.safe_dump(merge(params, read_preset(ROOT / "presets", "w4-v3")))
+    )
+
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.prune"], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+
+    assert seconds < SECONDS
+    assert usage.ru_maxrss / 2**20 < GIB  # KiB on Linux
+    student = read_model(Path("models/pruned"))
+    assert student.config.decoder.depths == (0, 1, 2, 1, 1, 2)
+    kept = student.decoder.stages[2].op_list[2].state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in expected.items())
+    print(f"{seconds:.1f} s, {usage.ru_maxrss / 2**20:.2f} GiB")

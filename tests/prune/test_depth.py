@@ -1,0 +1,275 @@
+"""Depth pruning: what is kept is copied bit for bit, the choice is the one that was asked for."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dcde.base.errors import UserError
+from dcde.base.params import PruneParams
+from dcde.base.params_file import validate
+from dcde.base.torchvision_shim import import_torchvision
+from dcde.model import DCAE, DCAEConfig, zoo_config
+from dcde.prune.choose import (
+    check_prune,
+    choose_blocks,
+    decoder_macs_share,
+    depths_for_budget,
+    kept_by_influence,
+)
+from dcde.prune.depth import evenly, kept_by_place, prune_depth
+from dcde.prune.influence import BlockInfluence, block_influence
+from dcde.prune.prune import influence_table, prune, stage_table
+from dcde.prune.widths import narrow_config
+from tests.helpers.tiny import tiny_config
+
+ALL = ((), (0, 1, 2), (0, 1), (0, 1))
+
+
+def params(**changes: Any) -> PruneParams:
+    values = {
+        "depth_list": [0, 2, 1, 1],
+        "budget": None,
+        "method": "direct",
+        "influence": "output",
+        "width_list": None,
+        "inner_ratio": None,
+        "channels": None,
+        "recalibrate": False,
+        "calibration_images": 4,
+    }
+    return validate(values | changes, PruneParams, where="prune")
+
+
+def within(share: float, **changes: Any) -> PruneParams:
+    """A budget in place of a depth list."""
+    budget = {"depth_list": None, "budget": {"decoder_macs": share}, "method": "influence"}
+    return params(**budget | changes)
+
+
+def test_kept_by_place() -> None:
+    depths, depth_list = (0, 5, 30), (0, 1, 15)
+    assert kept_by_place(depths, depth_list, "direct") == ((), (0,), tuple(range(15)))
+    assert kept_by_place(depths, depth_list, "last") == ((), (4,), tuple(range(15, 30)))
+    spread = kept_by_place(depths, depth_list, "gap")[2]
+    assert len(set(spread)) == 15 and spread[0] == 0 and spread[-1] == 29
+    assert max(b - a for a, b in itertools.pairwise(spread)) <= 3
+    assert evenly(10, 2) == (0, 9) and evenly(10, 0) == ()
+
+
+def test_dropping_nothing_is_the_identity(tiny_model: DCAE) -> None:
+    for fresh_seed in (None, 0):
+        state = prune_depth(tiny_model, ALL, fresh_seed=fresh_seed).state_dict()
+        assert all(torch.equal(state[k], v) for k, v in tiny_model.state_dict().items())
+
+
+def test_blocks_come_from_where_they_were_kept(tiny_model: DCAE) -> None:
+    source = tiny_model.decoder.stages[1].op_list  # upsampling, then three blocks
+    target = prune_depth(tiny_model, ((), (0, 2), (1,), (0,))).decoder.stages[1].op_list
+    assert len(target) == 3
+    for block, origin in zip(target, (0, 1, 3), strict=True):
+        theirs = source[origin].state_dict()
+        assert all(torch.equal(v, theirs[k]) for k, v in block.state_dict().items())
+
+
+@pytest.mark.parametrize("fresh_seed", [None, 0])
+def test_unpruned_parts_are_copied_bit_for_bit(tiny_model: DCAE, fresh_seed: int | None) -> None:
+    student = prune_depth(tiny_model, ((), (0,), (0, 1), (0,)), fresh_seed=fresh_seed)
+    theirs = tiny_model.state_dict()
+    for name, tensor in student.state_dict().items():
+        untouched = name.startswith(
+            ("encoder.", "decoder.project_", "decoder.stages.2.", "decoder.stages.1.op_list.0.")
+        )
+        if untouched:
+            assert torch.equal(tensor, theirs[name]), name
+
+
+def test_the_student_shares_no_memory_with_its_teacher(tiny_model: DCAE) -> None:
+    student = prune_depth(tiny_model, ALL)
+    owned = {tensor.data_ptr() for tensor in tiny_model.state_dict().values()}
+    assert not owned & {tensor.data_ptr() for tensor in student.state_dict().values()}
+
+
+def test_fresh_weights_come_from_the_seed(tiny_model: DCAE) -> None:
+    def weight(seed: int) -> torch.Tensor:
+        student = prune_depth(tiny_model, ((), (0,), (0, 1), (0, 1)), fresh_seed=seed)
+        return student.state_dict()["decoder.stages.1.op_list.1.main.conv1.conv.weight"]
+
+    assert torch.equal(weight(1), weight(1))
+    assert not torch.equal(weight(1), weight(2))
+    assert weight(1).std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def silence(model: DCAE, stage: int, block: int) -> None:
+    """Make a residual block's branch zero: a block that does nothing."""
+    norm = model.decoder.stages[stage].op_list[1 + block].main.conv2.norm
+    nn.init.zeros_(norm.weight)
+    nn.init.zeros_(norm.bias)
+
+
+@torch.no_grad()
+def test_dropping_a_block_whose_branch_is_zero_changes_nothing(tiny_model: DCAE) -> None:
+    silence(tiny_model, 1, 1)
+    student = prune_depth(tiny_model, ((), (0, 2), (0, 1), (0, 1)))
+    latent = torch.randn(1, 4, 4, 4)
+    torch.testing.assert_close(student.decode(latent), tiny_model.decode(latent))
+
+
+def random_lpips() -> nn.Module:
+    """LPIPS with random convolutions: enough to compare images."""
+    import_torchvision()
+    from lpips import LPIPS
+
+    torch.manual_seed(0)
+    warnings.simplefilter("ignore", UserWarning)  # of arguments that torchvision has renamed
+    return LPIPS(pretrained=False, pnet_rand=True, verbose=False).requires_grad_(False)
+
+
+@pytest.mark.parametrize("influence", ["stream", "output"])
+def test_a_planted_useless_block_is_dropped_first(tiny_model: DCAE, influence: str) -> None:
+    silence(tiny_model, 1, 1)
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
+    blocks = block_influence(tiny_model, images, random_lpips(), batch_size=1)
+    after = tiny_model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert [(b.stage, b.block) for b in blocks] == [
+        *((3, 0), (3, 1), (2, 0), (2, 1), (1, 0), (1, 1), (1, 2))
+    ]
+    planted = blocks[5]
+    assert planted.stream_change == planted.output_change == planted.psnr_loss_db == 0
+    assert all(b.stream_change > 0 and b.output_change > 0 for b in blocks if b is not planted)
+    chosen = params(method="influence", influence=influence, depth_list=[0, 2, 2, 2])
+    assert choose_blocks(tiny_model.config, chosen, blocks) == ((), (0, 2), (0, 1), (0, 1))
+    barely = decoder_macs_share(*shallower(tiny_model.config, (0, 2, 2, 2)))
+    budget = within(barely, influence=influence)
+    assert choose_blocks(tiny_model.config, budget, blocks) == ((), (0, 2), (0, 1), (0, 1))
+
+
+def planned(stage: int, scores: list[float]) -> list[BlockInfluence]:
+    return [BlockInfluence(stage, i, s, s, s) for i, s in enumerate(scores)]
+
+
+def test_influence_keeps_the_strongest_in_their_order() -> None:
+    blocks = planned(1, [0.1, 0.5, 0.3]) + planned(2, [0.2, 0.2])
+    kept = kept_by_influence((0, 2, 1), blocks, lambda b: b.stream_change)
+    assert kept == ((), (1, 2), (0,))
+
+
+def shallower(teacher: DCAEConfig, depths: tuple[int, ...]) -> tuple[DCAEConfig, DCAEConfig]:
+    return teacher, teacher.with_decoder_depths(depths, "student")
+
+
+def test_budget_is_met_and_leaves_a_block_in_every_stage() -> None:
+    teacher = zoo_config("dc-ae-f16c16-photos")
+    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
+    for share in (0.9, 0.35):
+        depths = depths_for_budget(teacher, teacher, share, blocks, lambda b: b.stream_change)
+        assert decoder_macs_share(*shallower(teacher, depths)) <= share
+        assert min(depths[1:]) >= 1 and depths[0] == 0
+    again = depths_for_budget(teacher, teacher, share, blocks, lambda b: b.stream_change)
+    assert depths == again
+
+
+def test_budget_counts_the_student_with_its_channels_cut() -> None:
+    teacher = zoo_config("dc-ae-f16c16-photos")
+    narrow = narrow_config(teacher, (16, 24, 48, 96, 96), None)
+    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
+    share = decoder_macs_share(teacher, narrow)
+    arguments = (teacher, narrow, share, blocks, lambda b: b.stream_change)
+    assert share < 0.6 and depths_for_budget(*arguments) == teacher.decoder.depths
+
+
+def test_budget_that_cannot_be_met_says_the_nearest() -> None:
+    teacher = zoo_config("dc-ae-f16c16-photos")
+    least = decoder_macs_share(*shallower(teacher, (0, 1, 1, 1, 1)))
+
+    def check(share: float) -> None:
+        check_prune(teacher, within(share))
+
+    with pytest.raises(UserError, match=r"found 0\.05, expected at least ([0-9.]+), the") as caught:
+        check(0.05)
+    reachable = float(str(caught.value).split("at least ")[1].split(",")[0])
+    assert reachable == pytest.approx(least, abs=1e-4)
+    check(reachable)
+
+
+def test_what_was_chosen_is_told(tiny_model: DCAE) -> None:
+    chosen = params(depth_list=[0, 1, 2, 1], method="last", inner_ratio=[1, 1, 0.5, 1])
+    pruning = prune(
+        tiny_model,
+        chosen,
+        images=lambda: torch.rand(2, 3, 64, 64) * 2 - 1,
+        lpips_metric=lambda: pytest.fail("nothing is chosen by influence"),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    rows = stage_table(tiny_model.config, pruning)
+    assert [row["kept_blocks"] for row in rows] == ["", "2", "0 1", "1"]
+    assert [row["teacher_blocks"] for row in rows] == [0, 3, 2, 2]
+    assert [row["inner_width"] for row in rows[:3]] == [4, 8, 8]
+    told = influence_table(planned(1, [0.5]))
+    assert told[0]["block"] == "stage1.0" and told[0]["output_change"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("depth_list", "message"),
+    [
+        ((0, 1, 2), r"found \[0, 1, 2\] with 3 entries, expected 4: the teacher's is \[0, 3, 2, 2"),
+        ((0, 4, 2, 2), "stage 1 is deeper than the teacher's: expected at most 3"),
+        ((1, 3, 2, 2), "stage 0 is deeper"),
+        ((0, 3, 0, 2), "stage 2 is empty: expected at least 1"),
+    ],
+)
+def test_bad_depth_list_is_named(depth_list: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UserError, match=r"prune\.depth_list: .*" + message):
+        check_prune(tiny_config(), params(depth_list=depth_list))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": {"decoder_macs": 0.5}}, "depth_list and budget: found both"),
+        ({"depth_list": None}, "depth_list and budget: found neither"),
+        (
+            {"depth_list": None, "budget": {"decoder_macs": 0.5}, "method": "last"},
+            "method: found 'last' with a budget",
+        ),
+        (
+            {"method": "influence", "calibration_images": 0},
+            "calibration_images: found 0; input should be greater than 0",
+        ),
+        (
+            {"channels": "gap"},
+            "channels: found 'gap', but width_list and inner_ratio are both null",
+        ),
+        (
+            {"inner_ratio": [1, 1.5]},
+            r"inner_ratio\.1: found 1\.5; input should be less than or equal",
+        ),
+        ({"width_list": [4, 0]}, r"width_list\.1: found 0; input should be greater than 0"),
+    ],
+)
+def test_contradictory_settings_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        params(**changes)
+
+
+def test_recalibrating_without_batch_norms_is_refused() -> None:
+    changes = {"depth_list": [3, 3, 3, 3, 3, 3], "recalibrate": True}
+    with pytest.raises(
+        UserError, match=r"prune\.recalibrate: found true, but the decoder has no ba"
+    ):
+        check_prune(zoo_config("dc-ae-f32c32-sana-1.0"), params(**changes))
+
+
+def test_impossible_widths_are_refused_before_anything_is_measured() -> None:
+    with pytest.raises(
+        UserError, match=r"prune\.width_list: .* nearest allowed is \[4, 8, 16, 32\]"
+    ):
+        check_prune(tiny_config(), params(width_list=[4, 8, 16, 20]))

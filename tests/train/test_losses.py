@@ -1,0 +1,141 @@
+"""Losses, schedules and the discriminator: pinned values, and gradients where they belong."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from dcde.base.errors import UserError
+from dcde.base.params_file import validate
+from dcde.base.recipe import LossParams, OptimizerParams
+from dcde.metrics.lpips import load_lpips
+from dcde.train.discriminator import PatchGAN, discriminator_loss, generator_loss
+from dcde.train.losses import ENCODER_TERMS, FEATURE_TERMS, IMAGE_TERMS, Prediction, build_terms
+from dcde.train.schedules import dynamic_weights, learning_rate
+
+OPTIMIZER = OptimizerParams(
+    lr=1e-3, weight_decay=0, cosine_t0=4, cosine_t_mult=2, eta_min=1e-5, warmup_steps=0
+)
+
+
+def test_learning_rate_is_torchs_warm_restarts() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=OPTIMIZER.lr)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 4, 2, 1e-5)
+    for quarter in range(4 * 20):
+        epoch = quarter / 4
+        theirs.step(epoch)
+        expected = optimizer.param_groups[0]["lr"]
+        assert learning_rate(OPTIMIZER, epoch, 10**6) == pytest.approx(expected, rel=1e-9)
+
+
+def test_warm_up_rises_from_near_zero() -> None:
+    params = OPTIMIZER.model_copy(update={"warmup_steps": 9})
+    assert learning_rate(params, 0.0, 0) == pytest.approx(1e-4)
+    assert learning_rate(params, 0.0, 9) == pytest.approx(1e-3)
+
+
+def test_dynamic_weights_at_start_division_and_end() -> None:
+    weights = {"feature": 8.0, "image": 1.0, "gamma": 0.2}
+
+    def at(epoch: int) -> dict[str, float]:
+        return dynamic_weights(weights, epoch, 15, 10)
+
+    assert at(0) == pytest.approx({"feature": 8.0, "image": 1.0, "gamma": 0.2})
+    assert at(5) == pytest.approx({"feature": 6.0, "image": 1.0, "gamma": 0.2})
+    assert at(10) == pytest.approx({"feature": 4.0, "image": 1.0, "gamma": 0.2})
+    assert at(12) == pytest.approx({"feature": 4.0, "image": 1.5, "gamma": 0.3})
+    assert at(14) == pytest.approx({"feature": 4.0, "image": 2.0, "gamma": 0.4})
+
+
+def prediction() -> Prediction:
+    image = torch.zeros(2, 3, 4, 4)
+    return Prediction(
+        image + 0.5,
+        image,
+        feature=torch.ones(2, 5),
+        teacher_feature=torch.full((2, 5), 3.0),
+        latent=torch.full((2, 4), 2.0),
+        activations=(torch.full((2, 4), 1.0), torch.full((2, 4), 3.0)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("term", "value"), [("feature", 2.0), ("image", 0.5), ("latent", 4.0), ("activation", 5.0)]
+)
+def test_term_values(term: str, value: float) -> None:
+    terms = FEATURE_TERMS | IMAGE_TERMS | ENCODER_TERMS
+    assert terms[term](prediction()).item() == pytest.approx(value)
+
+
+def test_terms_of_weight_zero_are_not_built() -> None:
+    loss = LossParams(feature=0.0, image=1.0, lpips=0.0, gamma=1.0)
+    assert list(build_terms(loss.weights(), Path("nowhere"), torch.device("cpu"))) == ["image"]
+
+
+def test_every_weight_of_the_loss_has_its_term(networks: Path) -> None:
+    names = set(LossParams.model_fields)
+    built = build_terms(names, networks / "lpips_alex.safetensors", torch.device("cpu"))
+    assert built.keys() == names - {"gamma"}  # which the adversary computes
+
+
+def test_misspelt_term_and_no_term_are_refused() -> None:
+    weights = {"feature": 0.0, "image": 1.0, "lpips": 0.0, "gamma": 0.0}
+    with pytest.raises(UserError, match=r"loss: imagf: unknown parameter; did you mean 'image'\?"):
+        validate({**weights, "imagf": 1.0}, LossParams, where="loss")
+    with pytest.raises(UserError, match="all weights are 0, expected at least one term"):
+        validate({**weights, "image": 0.0}, LossParams, where="loss")
+
+
+def test_missing_lpips_weights_say_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`dvc repro download_metric_networks` fetches them"):
+        build_terms({"lpips": 1.0}, tmp_path / "x.safetensors", torch.device("cpu"))
+
+
+def test_gan_losses_at_known_logits() -> None:
+    zero, two = torch.zeros(3), torch.full((3,), 2.0)
+    assert generator_loss(zero, "bce").item() == pytest.approx(math.log(2))
+    assert generator_loss(two, "lsgan").item() == pytest.approx(1.0)
+    assert generator_loss(two, "hinge").item() == pytest.approx(-2.0)
+    assert discriminator_loss(zero, zero, "bce").item() == pytest.approx(math.log(2))
+    assert discriminator_loss(two, zero, "lsgan").item() == pytest.approx(0.5)
+    assert discriminator_loss(two, -two, "hinge").item() == pytest.approx(0.0)
+    assert discriminator_loss(zero, zero, "hinge").item() == pytest.approx(1.0)
+
+
+def test_patchgan_is_pix2pix() -> None:
+    net = PatchGAN()
+    first, last = 3 * 64 * 16 + 64, 512 * 16 + 1
+    middle = [64 * 128 * 16 + 2 * 128, 128 * 256 * 16 + 2 * 256, 256 * 512 * 16 + 2 * 512]
+    assert sum(p.numel() for p in net.parameters()) == first + sum(middle) + last
+    assert net(torch.zeros(1, 3, 256, 256)).shape == (1, 1, 30, 30)
+
+
+def test_patchgan_patch_is_70_pixels() -> None:
+    net = PatchGAN().eval()
+    image = torch.zeros(1, 3, 142, 142, requires_grad=True)
+    logits = net(image)
+    middle = logits.shape[-1] // 2
+    logits[0, 0, middle, middle].backward()
+    assert image.grad is not None
+    rows = image.grad.abs().sum(dim=(0, 1, 3)).nonzero()
+    assert rows.max() - rows.min() + 1 == 70
+
+
+def test_lpips_is_the_packages(networks: Path) -> None:
+    """Our weights in `lpips.LPIPS`: its own heads, and a distance that behaves as one."""
+    import lpips
+
+    metric = load_lpips(networks / "lpips_alex.safetensors")
+    heads = torch.load(
+        Path(lpips.__file__).parent / "weights/v0.1/alex.pth", map_location="cpu", weights_only=True
+    )
+    state = metric.state_dict()
+    assert all(torch.equal(state[name], head) for name, head in heads.items())
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    noise = torch.randn_like(image)
+    near, far = (metric(image, image + s * noise).item() for s in (0.1, 0.5))
+    assert metric(image, image).item() == 0
+    assert 0 < near < far

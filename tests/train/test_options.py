@@ -1,0 +1,223 @@
+"""The trainer's switches: what each does when it is on, and that it leaves no trace when off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dcde.base.processes import make_accelerator
+from dcde.base.recipe import LossWeights
+from dcde.data.folder import Photo
+from dcde.distill.task import DistillTask
+from dcde.model import DCAE
+from dcde.train.learner import Batch, Learner
+from dcde.train.losses import IMAGE_TERMS, Prediction
+from tests.helpers.distill_run import (
+    OPTIMIZER,
+    curve,
+    curve_names,
+    distill_params,
+    models,
+    run_distill,
+    same_weights,
+)
+
+Photos = tuple[Photo, ...]
+QUICK: dict[str, Any] = {"epochs": 2, "samples_per_epoch": 24}
+
+
+def state(folder: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+    return saved
+
+
+OFF: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "terms of weight 0",
+        {"loss": {"feature": 0.0, "image": 1.0, "lpips": 0.0, "gamma": 0.0}},
+        {"loss": {"image": 1.0}},
+    ),
+    ("clipping at no gradient's reach", {"grad_clip": 0}, {"grad_clip": 1e9}),
+    ("segments of no epoch", {"shallow_stages": (1,)}, {"shallow_stages": (3,)}),
+    (
+        "dynamic loss",
+        {"dynamic_loss": False, "division_epoch": 1},
+        {"dynamic_loss": False, "division_epoch": 9},
+    ),
+    ("recomputed activations", {}, {"checkpoint_activations": True}),
+    ("bad steps allowed", {"max_bad_steps": 0}, {"max_bad_steps": 9}),
+]
+
+
+@pytest.mark.parametrize(("off", "removed"), [o[1:] for o in OFF], ids=[o[0] for o in OFF])
+def test_a_switch_that_is_off_leaves_no_trace(
+    off: dict[str, Any], removed: dict[str, Any], photo_list: Photos, tmp_path: Path
+) -> None:
+    _, a = run_distill(photo_list, tmp_path / "a", **QUICK | off)
+    _, b = run_distill(photo_list, tmp_path / "b", **QUICK | removed)
+    assert same_weights(a, b)
+    assert state(tmp_path / "a").keys() == state(tmp_path / "b").keys()
+    assert curve_names(tmp_path / "a") == curve_names(tmp_path / "b")
+    for name in curve_names(tmp_path / "a"):
+        assert curve(tmp_path / "a", name) == curve(tmp_path / "b", name), name
+
+
+def test_moving_average_does_not_change_what_is_trained(photo_list: Photos, tmp_path: Path) -> None:
+    _, averaged = run_distill(photo_list, tmp_path / "on", **QUICK, ema=0.9)
+    _, plain = run_distill(photo_list, tmp_path / "off", **QUICK, ema=0)
+    on, off = state(tmp_path / "on"), state(tmp_path / "off")
+    assert "ema" in on and "ema" not in off
+    assert all(torch.equal(on["module"][name], off["module"][name]) for name in off["module"])
+    assert not same_weights(averaged, plain)
+
+
+def test_held_out_photos_are_those_that_training_lacks(
+    photo_list: Photos, networks: Path, tmp_path: Path
+) -> None:
+    lpips = str(networks / "lpips_alex.safetensors")
+    _, on = run_distill(
+        photo_list, tmp_path / "on", **QUICK, validation_photos=1, lpips_weights=lpips
+    )
+    _, off = run_distill(photo_list[1:], tmp_path / "off", **QUICK)
+    assert same_weights(on, off)
+    scores = {"validation/psnr_db", "validation/lpips"}
+    assert curve_names(tmp_path / "on") - curve_names(tmp_path / "off") == scores
+    assert list(curve(tmp_path / "on", "validation/lpips")) == [5, 11]
+
+
+def test_curves_show_losses_weights_and_learning_rates(photo_list: Photos, tmp_path: Path) -> None:
+    run_distill(photo_list, tmp_path, **QUICK)
+    terms = ("feature", "image", "gamma")
+    expected = {f"loss/{t}" for t in (*terms, "total", "discriminator")}
+    expected |= {f"weight/{t}" for t in terms} | {"lr", "lr_discriminator"}
+    assert curve_names(tmp_path) == expected
+    rates = curve(tmp_path, "lr_discriminator")
+    assert rates[0] == pytest.approx(1e-3) and rates[11] < rates[6] < rates[0]
+    weights = curve(tmp_path, "weight/feature")
+    assert [weights[0], weights[11]] == pytest.approx([1.0, 0.5])
+
+
+def test_accumulated_batches_are_one_large_batch(photo_list: Photos, tmp_path: Path) -> None:
+    """In a student without batch norms, which depend on how samples are grouped."""
+    settings = QUICK | {"loss": {"feature": 1.0, "image": 1.0}, "norm": "trms2d"}
+    _, large = run_distill(photo_list, tmp_path / "a", **settings, batch_size=8)
+    _, small = run_distill(photo_list, tmp_path / "b", **settings, accumulation_steps=2)
+    for name in ("loss/image", "loss/feature", "loss/total"):
+        a, b = curve(tmp_path / "a", name), curve(tmp_path / "b", name)
+        assert b == pytest.approx(a, rel=1e-5) and list(a) == list(range(6))
+    for ours, theirs in zip(large.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_an_epochs_last_step_takes_the_batches_that_are_left(
+    photo_list: Photos, tmp_path: Path
+) -> None:
+    run_distill(photo_list, tmp_path, epochs=2, samples_per_epoch=20, accumulation_steps=2)
+    assert list(curve(tmp_path, "loss/image")) == list(range(6))
+    assert state(tmp_path)["position"]["samples"] == 40
+    # The discriminator's turns: first past 10, 20, 30 and 40 samples, at most one each step.
+    assert list(curve(tmp_path, "loss/discriminator")) == [1, 2, 4, 5]
+
+
+def test_shallow_stages_train_alone_then_all(photo_list: Photos, tmp_path: Path) -> None:
+    """By default the half of the stages at the highest resolution: of 1, 2 and 3 the first."""
+    before = models()[1].decoder
+    for stages, shallow in ((None, {1}), ((2, 3), {2, 3})):
+        after: list[DCAE] = []
+        run_distill(
+            photo_list,
+            tmp_path / str(stages),
+            **QUICK,
+            ema=0,
+            shallow_epochs=1,
+            shallow_stages=stages,
+            on_epoch=lambda epoch, student, after=after: after.append(student),
+        )
+        first, last = (student.decoder for student in after)
+        for i in (1, 2, 3):
+            assert moved(before.stages[i], first.stages[i]) == (i in shallow)
+            assert moved(first.stages[i], last.stages[i])
+        assert not moved(before.project_in, first.project_in)
+        assert moved(first.project_in, last.project_in)
+
+
+def moved(before: nn.Module, after: nn.Module) -> bool:
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    changed = {not torch.equal(a, b) for a, b in pairs}
+    assert len(changed) == 1, "some parameters moved, others not"
+    return changed.pop()
+
+
+def learner(**changes: Any) -> tuple[Learner, Batch]:
+    teacher, student = models()
+    student.requires_grad_(False).decoder.requires_grad_(True)
+    made = Learner(
+        DistillTask(student.decoder, teacher.decoder, 3),
+        accelerator=make_accelerator("fp32"),
+        terms=IMAGE_TERMS,
+        train=distill_params(**changes),
+        optimizer=OPTIMIZER,
+        adversary=None,
+    )
+    torch.manual_seed(0)
+    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    return made, {"pixels": pixels, "latent": torch.randn(2, 4, 4, 4)}
+
+
+def vector(module: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def test_result_is_the_moving_average() -> None:
+    """The first step's weights, then average = 0.7 average + 0.3 weights."""
+    made, batch = learner(ema=0.7)
+    expected = None
+    for _ in range(3):
+        made.step([batch], {"image": 1.0}, lr=1e-2, resting=())
+        now = vector(made.net)
+        expected = now if expected is None else 0.7 * expected + 0.3 * now
+    assert expected is not None
+    torch.testing.assert_close(vector(made.result()), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    """Below AdamW's epsilon of 1e-8, a gradient no longer moves weights by the learning rate."""
+    moves = []
+    for clip in (0, 1e-9):
+        made, batch = learner(grad_clip=clip, ema=0)
+        before = vector(made.net)
+        made.step([batch], {"image": 1.0}, lr=1e-3, resting=())
+        moves.append((vector(made.net) - before).abs().mean().item())
+    assert moves[0] == pytest.approx(1e-3, rel=0.2)
+    assert moves[1] < 0.1 * moves[0]
+
+
+@pytest.mark.parametrize("norm", ["group", "spectral"])
+def test_run_with_another_norm_in_the_discriminator(
+    norm: str, photo_list: Photos, tmp_path: Path
+) -> None:
+    run_distill(photo_list, tmp_path, **QUICK, gan={"norm": norm, "loss": "hinge"})
+    assert len(curve(tmp_path, "loss/discriminator")) == 4
+    names = state(tmp_path)["discriminator"]
+    assert any("parametrizations" in name for name in names) == (norm == "spectral")
+
+
+class LossWithBrightness(LossWeights):
+    image: float
+    brightness: float
+
+
+def test_a_new_term_is_a_function_and_a_weight(
+    photo_list: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def brightness(prediction: Prediction) -> Tensor:
+        return (prediction.image.mean() - prediction.target.mean()).square()
+
+    monkeypatch.setitem(IMAGE_TERMS, "brightness", brightness)
+    loss = LossWithBrightness(image=1.0, brightness=2.0)
+    run_distill(photo_list, tmp_path, **QUICK, loss=loss)
+    assert len(curve(tmp_path, "loss/brightness")) == 12

@@ -1,0 +1,115 @@
+"""Several processes on one CPU (gloo): the same run as on one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dcde.data.folder import Photo
+from dcde.model.checkpoint import read_model
+from tests.helpers.distill_run import curve, curve_names, run_distill
+from tests.helpers.tiny import ROOT
+
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+
+
+def command(state_dir: Path, photos: Path, **arguments: Any) -> list[str]:
+    paths = (state_dir, state_dir / "latents", state_dir / "student", photos)
+    return [
+        sys.executable,
+        *LAUNCH,
+        "-m",
+        "tests.helpers.distill_run",
+        *map(str, paths),
+        json.dumps(arguments),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": {"feature": 1.0, "image": 1.0}},
+        # AdamW's first steps have the size of the learning rate whatever the gradient's, so where
+        # that is all rounding, rounding decides: with a GAN a large rate soon shows it, between
+        # one thread and two as well.
+        {"optimizer": {"lr": 1e-5}, "optimizer_d": {"lr": 1e-5}},
+    ],
+    ids=["no GAN", "GAN"],
+)
+def test_two_processes_follow_one(
+    changes: dict[str, Any],
+    photos: Path,
+    photo_list: tuple[Photo, ...],
+    networks: Path,
+    tmp_path: Path,
+) -> None:
+    """Half of each batch each; batch norms, accumulation, moving average and validation on."""
+    arguments: dict[str, Any] = {
+        "epochs": 2,
+        "accumulation_steps": 2,
+        "validation_photos": 1,
+        "lpips_weights": str(networks / "lpips_alex.safetensors"),
+        **changes,
+    }
+    _, alone = run_distill(photo_list, tmp_path / "one", **arguments)
+    done = subprocess.run(
+        command(tmp_path / "two", photos, **arguments),
+        cwd=ROOT,
+        env=ENV,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert curve_names(tmp_path / "one") == curve_names(tmp_path / "two")
+    for name in curve_names(tmp_path / "one"):
+        ours, theirs = curve(tmp_path / "two", name), curve(tmp_path / "one", name)
+        rounded = name.startswith("validation/")  # pictures of 8 bits, where a half tips over
+        assert ours == pytest.approx(theirs, rel=1e-3 if rounded else 1e-4), name
+    moved = curve(tmp_path / "two", "loss/total")
+    assert abs(moved[19] / moved[0] - 1) > 0.01
+    shared = read_model(tmp_path / "two/student").state_dict()
+    for name, tensor in alone.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            torch.testing.assert_close(shared[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    arguments = {"epochs": 2, "loss": {"image": 1.0}}
+    with (tmp_path / "log.txt").open("w") as log:
+        child = subprocess.Popen(
+            command(tmp_path, photos, **arguments), cwd=ROOT, env=ENV, stdout=log, stderr=log
+        )
+    while child.poll() is None and not (tmp_path / "state.pt").exists():
+        time.sleep(0.005)
+    workers = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(child.pid)], capture_output=True, text=True
+    ).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGTERM)
+    assert child.wait() != 0
+    errors = (tmp_path / "log.txt").read_text()
+    step = torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"]
+    assert 0 < step < 40
+    assert errors.count(f"error: stopped on request after step {step}, which is saved") == 2
+    done = subprocess.run(
+        command(tmp_path, photos, **arguments), cwd=ROOT, env=ENV, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(curve(tmp_path, "loss/image")) == list(range(40))
+
+
+def test_batch_that_does_not_divide_is_refused(photos: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(tmp_path, photos, batch_size=5), cwd=ROOT, env=ENV, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "error: batch_size: found 5, expected a multiple of the 2 processes" in done.stderr

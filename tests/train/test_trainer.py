@@ -1,0 +1,138 @@
+"""Distillation on a small real model: what moves and what stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dcde.base.errors import UserError
+from dcde.base.recipe import CropParams
+from dcde.data.crops import load_crop, random_crop
+from dcde.data.folder import Photo
+from dcde.data.pixels import to_model_range
+from dcde.distill.latents import LatentDataset, cache_latents
+from dcde.distill.task import DistillTask
+from dcde.model import DCAE
+from dcde.train.losses import feature_l1
+from tests.helpers.distill_run import curve, models, run_distill, same_weights
+
+Photos = tuple[Photo, ...]
+
+
+def test_only_the_decoder_before_project_out_is_trained(photo_list: Photos, tmp_path: Path) -> None:
+    teacher_before, student_before = models()
+    teacher, student = run_distill(photo_list, tmp_path, epochs=2)
+    assert same_weights(teacher, teacher_before)
+    before = student_before.state_dict()
+    for name, tensor in student.named_parameters():
+        frozen = name.startswith(("encoder.", "decoder.project_out."))
+        assert torch.equal(tensor, before[name]) == frozen, name
+
+
+def test_project_out_is_trained_when_it_is_not_frozen(photo_list: Photos, tmp_path: Path) -> None:
+    before = models()[1].state_dict()
+    _, student = run_distill(photo_list, tmp_path, epochs=2, freeze_project_out=False)
+    name = "decoder.project_out.op_list.2.conv.conv.weight"
+    assert not torch.equal(student.state_dict()[name], before[name])
+
+
+@pytest.mark.parametrize("tap", [0, 1, 2, 3])
+def test_feature_loss_reaches_the_student_and_not_the_teacher(tap: int) -> None:
+    teacher, student = models()
+    task = DistillTask(student.decoder, teacher.decoder, tap)
+    latent = torch.randn(2, 4, 4, 4)
+    prediction = task.predict(task.module, {"latent": latent, "image": torch.zeros(2, 3, 32, 32)})
+    feature_l1(prediction).backward()
+    stage = student.decoder.stages[1]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in stage.parameters())
+    assert all(p.grad is None for p in student.encoder.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_distillation_brings_the_student_to_the_teacher(photo_list: Photos, tmp_path: Path) -> None:
+    run_distill(photo_list, tmp_path, loss={"feature": 1.0}, dynamic_loss=False, ema=0, epochs=4)
+    losses = list(curve(tmp_path, "loss/feature").values())
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_discriminator_steps_once_for_each_ratio_of_samples(
+    photo_list: Photos, tmp_path: Path
+) -> None:
+    run_distill(photo_list, tmp_path, epochs=2, gan={"ratio": 10}, samples_per_epoch=24)
+    # After steps of 4 samples: 12, 20, 32, 40 samples are the first past 10, 20, 30, 40.
+    assert list(curve(tmp_path, "loss/discriminator")) == [2, 4, 7, 9]
+    assert list(curve(tmp_path, "loss/gamma")) == list(range(12))
+
+
+def test_without_gan_there_is_no_discriminator(photo_list: Photos, tmp_path: Path) -> None:
+    run_distill(photo_list, tmp_path, loss={"image": 1.0, "gamma": 0.0}, epochs=2)
+    assert not (tmp_path / "live/plots/metrics/loss/gamma.tsv").exists()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert "discriminator" not in state
+
+
+def test_two_runs_are_equal(photo_list: Photos, tmp_path: Path) -> None:
+    a, b = (run_distill(photo_list, tmp_path / name, epochs=2)[1] for name in ("a", "b"))
+    assert same_weights(a, b)
+
+
+def test_cached_latents_are_the_encoders(
+    tiny_model: DCAE, photo_list: Photos, tmp_path: Path
+) -> None:
+    params = CropParams(image_size=32, short_side=(32, 64), flip=True)
+    crops = [random_crop(photo_list[i % 5], params, (0, i)) for i in range(7)]
+    folder = tmp_path / "cache"
+    cache_latents(tiny_model, crops, folder, batch_size=3, workers=0)
+    cached = LatentDataset(folder, [6, 0])
+    pixels = torch.stack([load_crop(crops[6]), load_crop(crops[0])])
+    with torch.no_grad():
+        latent = tiny_model.encode(to_model_range(pixels))
+    for i in range(2):
+        assert torch.equal(cached[i]["pixels"], pixels[i])
+        torch.testing.assert_close(cached[i]["latent"], latent[i])
+
+
+def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> None:
+    cache = tmp_path / "latents"
+    run_distill(photo_list, tmp_path / "a", cache_dir=cache, epochs=2)
+    times = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
+    run_distill(photo_list, tmp_path / "b", cache_dir=cache, epochs=2, loss={"image": 1.0})
+    assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")} == times
+    assert len(times) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 81}, "batch_size: found 81, expected at most the 80 samples of an epoch"),
+        (
+            {"samples_per_epoch": None, "batch_size": 6},
+            "batch_size: found 6, expected at most the 5 samples of an epoch",
+        ),
+        (
+            {"validation_photos": 5},
+            r"distill\.validation_photos: found 5, expected less than the 5 training photos",
+        ),
+        (
+            {"shallow_stages": (0, 1)},
+            r"distill\.shallow_stages: found 0, expected some of the decoder's \[1, 2, 3\]",
+        ),
+        (
+            {"loss": {"imgae": 1.0}},
+            r"loss\.imgae: unknown term, expected one of feature, image",
+        ),
+        ({"loss": {"latent": 1.0}}, r"loss\.latent: unknown term"),
+        (
+            {"crops": CropParams(image_size=36, short_side=(36, 36), flip=False)},
+            r"distill\.crops\.image_size: found 36, expected a multiple of 8",
+        ),
+    ],
+)
+def test_bad_input_is_named_before_work_starts(
+    changes: dict, message: str, photo_list: Photos, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run_distill(photo_list, tmp_path, **changes)
+    assert not list(tmp_path.iterdir())
