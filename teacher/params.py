@@ -24,12 +24,12 @@ from dcde.base.section import PositiveInt, Section, Weight
 class AutoencodeLossParams(LossWeights):
     """The loss of encoder and decoder together."""
 
-    image: Weight
+    image: Weight = 0.0
     """L1 of the images, against the photos."""
-    lpips: Weight
-    latent: Weight
+    lpips: Weight = 0.0
+    latent: Weight = 0.0
     """Mean square of the latent."""
-    activation: Weight
+    activation: Weight = 0.0
     """Mean square of the decoder's residual stream, averaged over its stages."""
 
 

@@ -82,7 +82,9 @@ def check_new(folder: Path, field: str) -> None:
         UserError: naming `field`, if it is a file or not empty.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{field}: found {folder}, which is there; expected a new or empty folder")
+        raise UserError(
+            f"{field}: found {folder}, which already exists; expected a new or empty folder"
+        )
 
 
 def sha256_of(path: Path) -> str:

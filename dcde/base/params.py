@@ -26,7 +26,7 @@ class TeacherParams(Section):
     source: str
     """`bundled:<name>`, `hf:<repo>[@revision]` or a folder."""
     sha256: Sha256 | None
-    """Of the weights file; null: not checked, but printed."""
+    """Checksum of the weights file; null: it is printed but not checked."""
 
 
 class BudgetParams(Section):
@@ -99,7 +99,7 @@ class ProfileParams(Section):
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """Latents decoded at a time."""
     precision: Literal["fp32", "bf16"]
-    """Of weights and maps."""
+    """Precision of the weights and of the features inside the decoder."""
     warmup_runs: PositiveInt
     runs: PositiveInt
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from dcde.base.errors import UserError
@@ -31,6 +32,7 @@ def make_accelerator(precision: str) -> Accelerator:
         UserError: if the device can't compute in that precision.
     """
     process_state()
+    AcceleratorState._reset_state()  # a process may train again, in another precision
     try:
         return Accelerator(
             mixed_precision="no" if precision == "fp32" else precision,

@@ -49,7 +49,7 @@ class GanParams(Section):
     """Training samples between two steps of the discriminator."""
     loss: Literal["bce", "lsgan", "hinge"]
     norm: Literal["batch", "group", "spectral"]
-    """Of the discriminator: batch norm as in pix2pix, group norm, or spectral norm of weights."""
+    """The discriminator's: batch norm as in pix2pix, group norm, or spectral norm of weights."""
 
 
 class TrainParams(Section):
@@ -114,7 +114,7 @@ class DistillParams(TrainParams):
 
 
 class LossWeights(Section):
-    """The weight of each term of a loss; 0 leaves the term out.
+    """The weight of each term of a loss; 0, or not to name it, leaves the term out.
 
     A term has the name that its field has here (see `dcde.train.losses`).
     """
@@ -133,13 +133,13 @@ class LossWeights(Section):
 class LossParams(LossWeights):
     """The loss of a decoder that is trained from latents."""
 
-    feature: Weight
+    feature: Weight = 0.0
     """L1 of the features at the tap, against the teacher's."""
-    image: Weight
+    image: Weight = 0.0
     """L1 of the images, against the photos."""
-    lpips: Weight
+    lpips: Weight = 0.0
     """LPIPS of the images, against the photos."""
-    gamma: Weight
+    gamma: Weight = 0.0
     """PatchGAN, whose discriminator judges the images."""
 
 
@@ -161,9 +161,9 @@ class Recipe(Section):
     loss: LossParams
     gan: GanParams
     optimizer: OptimizerParams
-    """Of the student."""
+    """The student's optimizer."""
     optimizer_d: OptimizerParams
-    """Of the discriminator."""
+    """The discriminator's optimizer."""
     runtime: RuntimeParams
 
     @model_validator(mode="after")

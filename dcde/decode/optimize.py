@@ -4,7 +4,8 @@ What diffusers' and the plain decoder spend beyond the multiplications, and what
 
 - Batch norms are folded into the convolutions before them.
 - Maps stay channels-last throughout, in which convolutions compute anyway: nothing is permuted
-  around RMS norms, 1x1 convolutions are matrix products, and pixel shuffles copy whole rows.
+  around RMS norms, 1x1 convolutions are matrix products (on CPUs oneDNN's own 1x1 convolutions,
+  which are faster there), and pixel shuffles copy whole rows.
 - The shortcut around upsampling repeats channels, which is a 1x1 convolution of ones: it joins the
   middle tap of the 3x3 convolution beside it.
 - Attention stays in the decoder's precision: its sums over positions overflow fp16, not bf16.

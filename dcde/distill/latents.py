@@ -39,7 +39,8 @@ def cached_crops(
 
 
 def encoder_sha256(model: DCAE) -> str:
-    """Of the encoder's weights, on which alone latents depend: models may share a cache."""
+    """Checksum of the encoder's weights. Latents depend on nothing else of a model, so models with
+    the same encoder share a cache."""
     digest = hashlib.sha256()
     for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode())

@@ -117,13 +117,13 @@ class FrechetNetwork:
     """A network whose features are compared, and what to compare them with."""
 
     name: str
-    """Of the distance."""
+    """The name of the distance in results, such as `fd_lite0`."""
     module: nn.Module
     """(B, 3, H, W) in [-1, 1] to (B, features)."""
     features: int
     weights_sha256: str
     reference: Statistics | None = None
-    """Of the originals, where given; None: they are measured."""
+    """Statistics of the originals; None: they are measured on the originals themselves."""
 
 
 def lite0_network(weights: Path) -> FrechetNetwork:

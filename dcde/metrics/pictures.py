@@ -30,7 +30,7 @@ def batch_psnr_db(images: Tensor, originals: Tensor) -> Tensor:
 
 
 _RADIUS = 5
-"""Of SSIM's window, in pixels."""
+"""SSIM's window reaches so many pixels to each side of its centre."""
 
 
 def ssim(image: np.ndarray, original: np.ndarray) -> float:

@@ -67,8 +67,8 @@ def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
         known = zoo_name(config)
         if known is None:
             raise UserError(
-                f"{config.name}: efficientvit's layout knows a model by its name alone, and none "
-                "is known for this architecture"
+                f"{config.name}: efficientvit's layout stores nothing of the architecture but its "
+                "name, and this one has no name there; choose another format"
             )
         raw = {"model_name": known}
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / name)

@@ -27,9 +27,9 @@ def download(name: str, field: str) -> Path:
         raise UserError(f"{field}: hf:{name}: {error}") from None
     except Exception as error:  # the hub's client raises many types, by transport and version
         raise UserError(
-            f"{field}: hf:{name} is neither cached nor to be downloaded ({_reason(error)}); "
-            f"connect to the hub, or run `hf download {repo}` where it can be reached and set "
-            f"{field} to that folder"
+            f"{field}: hf:{name} is not in the hub's cache and can't be downloaded "
+            f"({_reason(error)}); connect to the hub, or run `hf download {repo}` on a machine "
+            f"that reaches it and set {field} to that folder"
         ) from None
 
 

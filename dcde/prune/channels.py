@@ -54,7 +54,7 @@ _IN_STAGE: dict[str, tuple[str | None, str | None]] = {
 
 
 def axes(config: DecoderConfig, name: str) -> tuple[Axis | None, Axis | None]:
-    """Of a decoder's tensor, by name: its first dimension (outputs) and its second (inputs).
+    """The first dimension (outputs) and the second (inputs) of a decoder's tensor, by its name.
 
     None: a dimension that is never cut.
     """

@@ -75,14 +75,16 @@ def check_prune(teacher: DCAEConfig, prune: PruneParams) -> None:
         if prune.budget.decoder_macs < least:
             raise UserError(
                 f"prune.budget.decoder_macs: found {prune.budget.decoder_macs}, expected at least "
-                f"{math.ceil(1e4 * least) / 1e4}, the share with one block in each stage"
+                f"{math.ceil(1e4 * least) / 1e4}, which is the share with one block in each stage"
             )
     decoder = teacher.decoder
     stages = range(decoder.first_stage, len(decoder.widths))
     if prune.recalibrate and not any(
         (decoder.block_types[i], decoder.norms[i]) == ("R", "bn2d") for i in stages
     ):
-        raise UserError("prune.recalibrate: found true, but the decoder has no batch norm")
+        raise UserError(
+            "prune.recalibrate: found true, but the decoder has no batch norm, expected false"
+        )
 
 
 def choose_blocks(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from dcde.base.errors import UserError
+from dcde.base.paths import PARAMS
 from dcde.report.charts import quality_charts
 from dcde.report.page import html_table, render
 
-PARAMS, EVAL, PROFILE = "params.yaml", "metrics/eval.json", "metrics/profile.json"
+NEEDED = ("student.psnr_db", "student.lpips", "gap.psnr_db", "student.decoder_macs_saved_percent")
+"""Metrics that a run has once it has finished."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,19 @@ class Experiment:
 
     name: str
     changed: Mapping[str, Any]
-    eval: Mapping[str, Any]
-    profile: Mapping[str, Any]
+    """Parameter, as in `loss.gamma`, to value."""
+    metrics: Mapping[str, float]
+    """Metric, as in `student.psnr_db`, to value."""
 
     @property
     def decoder_macs_percent(self) -> float:
-        return 100 - float(self.profile["student"]["decoder_macs_saved_percent"])
+        return 100 - self.metrics["student.decoder_macs_saved_percent"]
 
     @property
     def point(self) -> tuple[float, float, float]:
         """As `quality_charts` takes it."""
-        student, teacher = self.eval["student"], self.eval["teacher"]
-        return (
-            self.decoder_macs_percent,
-            student["psnr_db"] - teacher["psnr_db"],
-            student["lpips"] / teacher["lpips"],
-        )
+        lpips_ratio = self.metrics["student.lpips"] / self.metrics["teacher.lpips"]
+        return (self.decoder_macs_percent, self.metrics["gap.psnr_db"], lpips_ratio)
 
 
 def read_experiments() -> list[Experiment]:
@@ -46,45 +44,36 @@ def read_experiments() -> list[Experiment]:
     Raises:
         UserError: if DVC can't tell, or there are none that finished.
     """
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        last = done.stderr.strip().rsplit("\n", 1)[-1]
-        raise UserError(f"dvc exp show: {last or 'failed'}; run it in the repository's root")
-    found = []
-    for commit in json.loads(done.stdout)[1:]:  # the first is the workspace
-        base = _finished(commit, commit["name"] or commit["rev"][:7], {})
-        if base is None:
-            continue
-        before = _leaves(commit["data"]["params"][PARAMS]["data"])
-        found.append(base)
-        for experiment in reversed(commit["experiments"] or []):
-            run = experiment["revs"][0]
-            done_run = _finished(run, run["name"] or run["rev"][:7], before)
-            if done_run is not None:
-                found.append(done_run)
-    if not found:
+    from dvc.api import exp_show  # slow to import
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        Repo.find_root()
+        rows = [row for row in exp_show() if row["rev"] != "workspace"]
+    except DvcException as error:
+        raise UserError(f"dvc exp show: {error}; run it in the repository's root") from None
+    finished = [row for row in rows if all(row.get(key) is not None for key in NEEDED)]
+    if not finished:
         raise UserError("no finished run found, expected one: `dvc repro` or `dvc exp run` first")
-    return found
+    base: Mapping[str, Any] = next((row for row in rows if row["typ"] == "baseline"), {})
+    params = _leaves(yaml.safe_load(PARAMS.read_text()))
+    # DVC lists the commit, then its experiments from the newest on.
+    oldest_first = sorted(reversed(finished), key=lambda row: row["typ"] != "baseline")
+    return [_experiment(row, base, params) for row in oldest_first]
 
 
-def _finished(run: Mapping[str, Any], name: str, before: Mapping[str, Any]) -> Experiment | None:
-    data = run["data"]
-    metrics = (data or {}).get("metrics") or {}
-    if not all("data" in metrics.get(path, {}) for path in (EVAL, PROFILE)):
-        return None  # queued, failed, or from before these metrics were there
-    after = _leaves(data["params"][PARAMS]["data"])
-    changed = {key: value for key, value in after.items() if before and before.get(key) != value}
-    return Experiment(name, changed, metrics[EVAL]["data"], metrics[PROFILE]["data"])
+def _experiment(row: Mapping[str, Any], base: Mapping[str, Any], params: list[str]) -> Experiment:
+    changed = {name: row[name] for name in params if row.get(name) != base.get(name)}
+    metrics = {key: value for key, value in row.items() if isinstance(value, float)}
+    return Experiment(row["Experiment"] or row["rev"], changed, metrics)
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= _leaves(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
+        nested = isinstance(value, Mapping)
+        found += _leaves(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
     return found
 
 
@@ -92,10 +81,10 @@ def experiments_page(experiments: list[Experiment]) -> str:
     """HTML of all runs: what each changed, what came of it."""
     rows = []
     for run in experiments:
-        student, gap = run.eval["student"], run.eval["gap"]
-        changed = ", ".join(f"{key}={value}" for key, value in run.changed.items())
-        scores = [f"{student['psnr_db']:.2f}", f"{student['lpips']:.4f}"]
-        gaps = [f"{gap['psnr_db']:+.2f}", f"{gap['lpips']:+.4f}"]
+        found = run.metrics
+        changed = ", ".join(f"{key}={_shown(value)}" for key, value in run.changed.items())
+        scores = [f"{found['student.psnr_db']:.2f}", f"{found['student.lpips']:.4f}"]
+        gaps = [f"{found['gap.psnr_db']:+.2f}", f"{found['gap.lpips']:+.4f}"]
         rows.append([run.name, changed, f"{run.decoder_macs_percent:.1f}%", *scores, *gaps])
     header = ["run", "changed", "decoder MACs", "PSNR dB", "LPIPS", "PSNR gap", "LPIPS gap"]
     return render(
@@ -105,3 +94,7 @@ def experiments_page(experiments: list[Experiment]) -> str:
         table=html_table(header, rows),
         quality_charts=quality_charts({run.name: run.point for run in experiments}),
     )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -217,8 +217,8 @@ class Trainer:
         files = ", ".join(sorted({crop.path for crop in crops}))
         if at.bad_steps > most:
             raise UserError(
-                f"step {at.step}: {bad}, and {most} bad steps were skipped before it, the most "
-                f"that max_bad_steps allows; the step's files: {files}"
+                f"step {at.step}: {bad}. Before it {most} bad steps were skipped, which is the "
+                f"most that max_bad_steps allows. The step's files: {files}"
             )
         self.progress.note(
             f"step {at.step}: {bad}: skipped, as bad step {at.bad_steps} of at most {most}; the "
@@ -254,8 +254,8 @@ class Trainer:
             self._save()
         if stop:
             raise UserError(
-                f"stopped on request after step {self.position.step}, which is saved: "
-                "the same command goes on from there"
+                f"stopped on request after step {self.position.step}. The state is saved, and the "
+                "same command continues from it"
             )
 
     def _save(self, *name: str) -> None:

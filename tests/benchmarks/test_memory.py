@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from benchmarks.memory import LiveBytes, peak_gib
+from benchmarks.memory import LiveBytes, full_size_recipe, peak_gib
 from dcde.metrics.lpips import LPIPS_ALEX
+from tests.helpers.tiny import ROOT
 
 
 def test_bytes_are_counted_while_they_live() -> None:
@@ -22,10 +24,16 @@ def test_bytes_are_counted_while_they_live() -> None:
         assert (live.now, live.peak) == (0, 8000)
 
 
-def test_w4_v3_at_512_px_fits_24_gb(networks: Path) -> None:
-    """With 8 GB to spare for what the count leaves out; recomputing blocks takes less."""
+def test_w4_v3_at_512_px_fits_24_gb(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer's own step, with 8 GB to spare for what the count leaves out.
+
+    Recomputing blocks takes less.
+    """
+    monkeypatch.chdir(ROOT)
+    recipe = full_size_recipe()
 
     def peak(checkpoint: bool) -> float:
-        return peak_gib(networks / LPIPS_ALEX, batch_size=4, bf16=False, checkpoint=checkpoint)
+        lpips = networks / LPIPS_ALEX
+        return peak_gib(recipe, lpips, batch_size=4, bf16=False, checkpoint=checkpoint)
 
     assert 3 < peak(True) < 0.7 * peak(False) < peak(False) < 16

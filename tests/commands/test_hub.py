@@ -134,7 +134,8 @@ def test_faults_of_the_hub_while_loading(hub: Hub, tmp_path: Path) -> None:
     reasons = [*FAULTS.values(), FAULTS[404]]
     for line, name, reason in zip(done.stdout.splitlines(), names, reasons, strict=True):
         assert line.startswith(
-            f"--model: hf:{name} is neither cached nor to be downloaded ({reason}); connect to"
+            f"--model: hf:{name} is not in the hub's cache and can't be downloaded ({reason}); "
+            "connect to"
         )
 
 

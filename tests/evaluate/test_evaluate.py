@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from dcde.base.errors import UserError
 from dcde.data.crops import Crop, eval_crops, load_crop
-from dcde.data.folder import Photo, check_images, list_images
+from dcde.data.folder import Photo
 from dcde.data.pixels import to_model_range, to_uint8
-from dcde.evaluate import evaluate as evaluation
-from dcde.evaluate.evaluate import Evaluation, evaluate
 from dcde.evaluate.gap import gap_to_teacher
-from dcde.metrics.frechet import FrechetNetwork, Statistics, inception_network, lite0_network
+from dcde.metrics.frechet import inception_network, lite0_network
 from dcde.metrics.inception import INCEPTION
 from dcde.metrics.lite0 import LITE0
 from dcde.metrics.lpips import load_lpips
@@ -31,34 +23,8 @@ from dcde.metrics.weights import frechet_networks, write_fid_inputs
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
 from dcde.prune.depth import prune_depth
-from tests.helpers.quick_metrics import MeanDistance, pooled
-from tests.helpers.tiny import ROOT, run
-
-CPU = torch.device("cpu")
-
-
-def measure(
-    models: dict[str, Any],
-    crops: Sequence[Crop],
-    folder: Path,
-    *,
-    lpips_metric: nn.Module | None = None,
-    networks: Sequence[FrechetNetwork] = (),
-    batch_size: int = 4,
-) -> Evaluation:
-    result = evaluate(
-        models,
-        crops,
-        lpips_metric=lpips_metric or MeanDistance(),
-        networks=networks,
-        batch_size=batch_size,
-        workers=0,
-        device=CPU,
-        state_dir=folder / "state",
-        cache_dir=folder / "references",
-    )
-    assert result is not None
-    return result
+from tests.helpers.quick_metrics import measure
+from tests.helpers.tiny import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -221,140 +187,3 @@ def test_evaluate_ranks_a_pruned_model_below_its_teacher(
     assert scores["teacher"] == scores["student"] != scores["pruned"]
     gap = gap_to_teacher(scores)
     assert gap["psnr_db"] == 0 and gap["psnr_db_recovered"] == 1
-
-
-class Copy(nn.Module):
-    """An autoencoder that returns its input."""
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image
-
-    def decode(self, latent: Tensor) -> Tensor:
-        return latent
-
-
-def test_scores_of_a_model_that_returns_its_input(
-    photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path
-) -> None:
-    scores = measure(
-        {"teacher": Copy()},
-        eval_crops(photo_list[0], 64, 2),
-        tmp_path,
-        lpips_metric=load_lpips(networks / "lpips_alex.safetensors"),
-        networks=[pooled()],
-    ).scores
-    expected = {"psnr_db": 100, "ssim": 1, "lpips": 0, "fd": 0}
-    assert scores["teacher"] == pytest.approx(expected, abs=1e-6)
-
-
-def test_originals_are_measured_once(
-    tiny_model: DCAE, photo_list: tuple[Photo, ...], tmp_path: Path
-) -> None:
-    """A second run, of another model, finds their statistics; other pictures have their own."""
-    crops = eval_crops(photo_list[0], 32, 4)
-    first = measure({"teacher": tiny_model}, crops, tmp_path, networks=[pooled()])
-    (kept,) = (tmp_path / "references").iterdir()
-    reference = Statistics.load(kept, features=12, resolution=32)
-    Statistics(reference.mean + 10, reference.covariance).save(kept, resolution=32)
-    (tmp_path / "state").rename(tmp_path / "old")
-    second = measure({"teacher": tiny_model}, crops, tmp_path, networks=[pooled()])
-    assert second.scores["teacher"]["fd"] > first.scores["teacher"]["fd"] + 1000
-    other = eval_crops(photo_list[1], 32, 4)
-    (tmp_path / "state").rename(tmp_path / "older")
-    measure({"teacher": tiny_model}, other, tmp_path, networks=[pooled()])
-    assert len(list((tmp_path / "references").iterdir())) == 2
-
-
-class StopAt(MeanDistance):
-    """Ctrl-C at a given batch."""
-
-    def __init__(self, batch: int) -> None:
-        super().__init__()
-        self.left = batch
-
-    def forward(self, image: Tensor, original: Tensor) -> Tensor:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-        return super().forward(image, original)
-
-
-def test_stopped_run_continues_to_the_same_scores(
-    tiny_model: DCAE,
-    photo_list: tuple[Photo, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(evaluation, "SHARD_IMAGES", 4)
-    crops = [c for photo in photo_list for c in eval_crops(photo, 32, 4)][:18]
-    models = {"teacher": tiny_model}
-    whole = measure(models, crops, tmp_path / "whole", networks=[pooled()], batch_size=3)
-    with pytest.raises(KeyboardInterrupt):
-        measure(models, crops, tmp_path, lpips_metric=StopAt(6), networks=[pooled()], batch_size=3)
-    saved = {p: p.stat().st_mtime_ns for p in (tmp_path / "state").iterdir()}
-    assert len(saved) == 2  # shards of 4 are 2 batches each: the third was cut
-    # Three shards are left: two of 4 images and one of 2, which are 5 batches.
-    counted = StopAt(-1)
-    continued = measure(
-        models, crops, tmp_path, lpips_metric=counted, networks=[pooled()], batch_size=3
-    )
-    assert counted.left == -1 - 5
-    assert continued.scores == whole.scores
-    assert {p: p.stat().st_mtime_ns for p in saved} == saved
-
-
-def test_two_processes_find_what_one_does(photos: Path, tmp_path: Path) -> None:
-    script = ["-m", "tests.helpers.eval_run", str(photos)]
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    found = []
-    for name, prefix in (("one", []), ("two", ["-m", *launch])):
-        out = tmp_path / f"{name}.json"
-        command = [sys.executable, *prefix, *script, str(tmp_path / name), str(out)]
-        done = run(command, ROOT, OMP_NUM_THREADS="1")
-        assert done.returncode == 0, done.stderr
-        found.append(json.loads(out.read_text()))
-    assert found[0] == found[1]
-    assert len(list((tmp_path / "two/state").iterdir())) == 5
-
-
-def test_memory_does_not_grow_with_the_images(tiny_model: DCAE, tmp_path: Path) -> None:
-    class Probe(MeanDistance):
-        """Notes the process's memory at each batch."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.resident_kib: list[int] = []
-
-        def forward(self, image: Tensor, original: Tensor) -> Tensor:
-            status = Path("/proc/self/status")
-            if not status.exists():
-                pytest.skip("needs Linux's /proc")
-            match = re.search(r"VmRSS:\s+(\d+)", status.read_text())
-            assert match
-            self.resident_kib.append(int(match[1]))
-            return super().forward(image, original)
-
-    generator = np.random.default_rng(0)
-    for i in range(100):
-        noise = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(tmp_path / f"{i:03d}.png")
-    photos = check_images(list_images(tmp_path), "refuse")
-    crops = [eval_crops(photo, 32, 1)[0] for photo in photos] * 100
-    probe = Probe()
-    result = measure(
-        {"teacher": tiny_model},
-        crops,
-        tmp_path,
-        lpips_metric=probe,
-        networks=[pooled()],
-        batch_size=100,
-    )
-    assert len(result.values["teacher"]["psnr_db"]) == 10_000
-    grown = max(probe.resident_kib[20:]) - max(probe.resident_kib[10:20])
-    assert grown < 8 * 1024, f"{grown} KiB more at 10,000 images than at 2,000"
-
-
-def test_photo_that_disappeared_is_named(tiny_model: DCAE, tmp_path: Path) -> None:
-    crop = Crop(str(tmp_path / "gone.jpg"), 32, 0, 0, 32)
-    with pytest.raises(UserError, match=r"gone\.jpg: can't be read any more"):
-        measure({"teacher": tiny_model}, [crop], tmp_path)

@@ -39,7 +39,6 @@ OPTIMIZER = OptimizerParams(
 )
 GAN = GanParams(ratio=10, loss="bce", norm="batch")
 LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
-NO_TERMS = {"feature": 0.0, "image": 0.0, "lpips": 0.0, "gamma": 0.0}
 CROPS = CropParams(image_size=32, short_side=(32, 64), flip=True)
 
 
@@ -84,9 +83,9 @@ def recipe(
     optimizer_d: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Recipe:
-    """The small run's recipe with changes; terms that `loss` does not name have weight 0."""
+    """The small run's recipe with changes."""
     terms = LOSS if loss is None else loss
-    weights = terms if isinstance(terms, LossWeights) else LossParams(**NO_TERMS | terms)
+    weights = terms if isinstance(terms, LossWeights) else LossParams(**terms)
     return Recipe.model_construct(
         seed=0,
         distill=distill_params(**changes),

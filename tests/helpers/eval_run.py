@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from dcde.base.processes import process_state
 from dcde.data.crops import eval_crops
 from dcde.data.folder import check_images, list_images
 from dcde.evaluate import evaluate as evaluation
@@ -37,4 +38,5 @@ if __name__ == "__main__":
     )
     if result is not None:
         values = {name: column.tolist() for name, column in result.values["teacher"].items()}
-        out.write_text(json.dumps({**result.scores, "values": values}))
+        processes = process_state().num_processes
+        out.write_text(json.dumps({**result.scores, "values": values, "processes": processes}))

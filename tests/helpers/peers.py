@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_config
@@ -53,3 +55,38 @@ def random_model(name: str, latent_channels: int) -> DCAE:
     model = DCAE(scaled_down(name, latent_channels))
     randomize(model)
     return model.eval()
+
+
+def peer(config: DCAEConfig) -> Any:
+    """diffusers' model of the same architecture, written without our own conversion."""
+
+    def scales(types: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple((5,) if t == "S" else () for t in types)
+
+    def names(types: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple("ResBlock" if t == "R" else "EfficientViTBlock" for t in types)
+
+    encoder, decoder = config.encoder, config.decoder
+    norm_names = {"bn2d": "batch_norm", "trms2d": "rms_norm"}
+    from diffusers import AutoencoderDC
+
+    return AutoencoderDC(
+        latent_channels=config.latent_channels,
+        encoder_block_types=names(encoder.block_types),
+        decoder_block_types=names(decoder.block_types),
+        encoder_block_out_channels=encoder.widths,
+        decoder_block_out_channels=decoder.widths,
+        encoder_layers_per_block=encoder.depths,
+        decoder_layers_per_block=decoder.depths,
+        encoder_qkv_multiscales=scales(encoder.block_types),
+        decoder_qkv_multiscales=scales(decoder.block_types),
+        upsample_block_type=(
+            "pixel_shuffle" if decoder.upsample == "ConvPixelShuffle" else "interpolate"
+        ),
+        downsample_block_type=(
+            "pixel_unshuffle" if encoder.downsample == "ConvPixelUnshuffle" else "conv"
+        ),
+        decoder_norm_types=tuple(norm_names[x] for x in decoder.norms),
+        decoder_act_fns=decoder.acts,
+        decoder_conv_act_fn=decoder.out_act,
+    ).eval()

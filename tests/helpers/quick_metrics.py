@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
+from dcde.data.crops import Crop
+from dcde.evaluate.evaluate import Evaluation, evaluate
 from dcde.metrics.frechet import FrechetNetwork
 
 
@@ -18,3 +25,30 @@ def pooled(name: str = "fd") -> FrechetNetwork:
     """A network of 12 features."""
     module = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
     return FrechetNetwork(name, module, 12, "0" * 64)
+
+
+CPU = torch.device("cpu")
+
+
+def measure(
+    models: dict[str, Any],
+    crops: Sequence[Crop],
+    folder: Path,
+    *,
+    lpips_metric: nn.Module | None = None,
+    networks: Sequence[FrechetNetwork] = (),
+    batch_size: int = 4,
+) -> Evaluation:
+    result = evaluate(
+        models,
+        crops,
+        lpips_metric=lpips_metric or MeanDistance(),
+        networks=networks,
+        batch_size=batch_size,
+        workers=0,
+        device=CPU,
+        state_dir=folder / "state",
+        cache_dir=folder / "references",
+    )
+    assert result is not None
+    return result

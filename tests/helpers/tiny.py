@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import skimage
 import torch
 
-from dcde.model import DCAEConfig, DecoderConfig, EncoderConfig
+from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,3 +58,23 @@ def run(command: list[str], cwd: Path, **extra: str) -> subprocess.CompletedProc
     """Run a command, keeping what it prints."""
     env = {**os.environ, "PYTHONPATH": str(cwd), **extra}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+
+
+def model_of(kinds: Any = "RES", norm: Any = "trms2d", upsample: Any = "ConvPixelShuffle") -> DCAE:
+    """A small model with a kind of block for each stage, away from its initial weights."""
+    config = DCAEConfig(
+        name="small",
+        latent_channels=4,
+        encoder=EncoderConfig(block_types=("R",) * 4, widths=(4, 8, 8, 16), depths=(0, 1, 1, 1)),
+        decoder=DecoderConfig(
+            block_types=("R", *kinds),
+            widths=(16, 32, 64, 64),
+            depths=(0, 2, 1, 1),
+            norms=("bn2d", norm, norm, norm),
+            acts=("relu", "relu", "silu", "silu"),
+            upsample=upsample,
+        ),
+    )
+    model = DCAE(config)
+    randomize(model)
+    return model.eval()

@@ -15,7 +15,14 @@ from dcde.data.folder import Photo
 from dcde.model import DCAE
 from dcde.prune.depth import prune_depth
 from dcde.report.charts import curve_chart, quality_charts, read_curves
-from dcde.report.page import decode_pictures, html_table, render, results_table
+from dcde.report.page import (
+    RunRecord,
+    decode_pictures,
+    html_table,
+    render,
+    results_table,
+    run_page,
+)
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -127,26 +134,59 @@ def test_the_page_fits_its_window(browser: Any, page: Path, width: int) -> None:
     assert float(size.removesuffix("px")) >= 14
 
 
-def test_results_table_has_costs_scores_and_the_gap_with_intervals() -> None:
-    costs = {"decoder_macs": 2e9, "decoder_params": 3e6}
-    costs |= {"latency_ms_1024": 40.0, "latency_p10_ms_1024": 39.0, "latency_ms_256": 4.0}
-    scores = {"psnr_db": 27.284, "fd_lite0": 106.36}
+def record() -> RunRecord:
+    """A run whose figures are easy to find again."""
     names = ("teacher", "pruned", "student")
-    table = results_table(
-        {
-            **dict.fromkeys(names, scores),
-            "gap": {"psnr_db": -0.078, "fd_lite0": 4.465},
-            "ci95": {
-                **{name: {"psnr_db": [24.56, 30.12]} for name in names},
-                "gap": {"psnr_db": [-0.1284, -0.0292]},
-            },
-        },
-        dict.fromkeys(names, costs),
+    means = {"psnr_db": "27.284", "fd_lite0": "106.36"}
+    scores = [
+        {"model": name, "score": score, "mean": mean, "low": "", "high": ""}
+        for name in names
+        for score, mean in {**means, "lpips": "0.2"}.items()
+    ]
+    gap = {
+        "model": "gap",
+        "score": "psnr_db",
+        "mean": "-0.078",
+        "low": "-0.1284",
+        "high": "-0.0292",
+    }
+    scores += [gap, gap | {"score": "fd_lite0", "mean": "4.465", "low": "", "high": ""}]
+    scores += [gap | {"score": "lpips", "mean": "0.01"}]
+    scores[0] |= {"low": "24.56", "high": "30.12"}
+    timed = {"resolution_px": "512", "batch_size": "1", "device": "a CPU", "images_per_s": "25.0"}
+    timed |= {"latency_ms": "40.04", "latency_p10_ms": "39.0", "latency_p90_ms": "44.0"}
+    counted = {"decoder_macs": "2000000000", "decoder_params": "3000000"}
+    return RunRecord(
+        scores=scores,
+        costs=[{"model": n, **counted} for n in names],
+        decoding=[{"model": n, "way": "plain", "peak_memory_mib": "", **timed} for n in names],
+        profile={"student": {"decoder_macs_saved_percent": 70.0, "latency_over_teacher": 0.381}},
+        curves={"loss/image": ([0.0, 2.0], [0.5, 0.25]), "validation/lpips": ([2.0], [0.2])},
+        teacher="bundled:some",
+        data="embedded, 4 crops",
+        params="seed: 0",
     )
-    cells = re.findall(r"<t[dh]>(.*?)</t[dh]>", table, flags=re.DOTALL)
-    assert cells[3] == "ms, 1024 px"
-    assert cells[6:12] == ["teacher", "2.00 G", "3.00 M", "40.0", "27.28\n[24.56, 30.12]", "106.4"]
-    assert cells[-6:] == ["gap", "", "", "", "-0.078\n[-0.13, -0.029]", "+4.5"]
+
+
+def cells(html: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", html, flags=re.DOTALL)
+    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row, flags=re.DOTALL) for row in rows]
+
+
+def test_results_table_has_costs_scores_and_the_gap_with_intervals() -> None:
+    head, teacher, _, student, gap = cells(results_table(record()))
+    assert head[1:5] == ["decoder MACs", "decoder weights", "decoding time", "PSNR dB"]
+    assert teacher[:5] == ["teacher", "2.00 G", "3.00 M", "1", "27.28\n[24.56, 30.12]"]
+    assert student[3:5] == ["0.38", "27.28"] and student[-1] == "106.4"
+    assert gap == ["gap", "", "", "", "-0.078\n[-0.13, -0.029]", "+0.01\n[-0.13, -0.029]", "+4.5"]
+
+
+def test_page_of_a_run_has_its_timings_curves_and_parameters() -> None:
+    page = run_page(record(), [], worst=0)
+    assert "decodes with 30.0% of the teacher" in page
+    assert ["student", "plain", "512", "1", "40.0", "39.0 to 44.0", "25.0", ""] in cells(page)
+    for shown in ("validation/lpips", "bundled:some", "embedded, 4 crops", "a CPU", "seed: 0"):
+        assert shown in page
 
 
 def test_text_is_escaped(page: Path) -> None:

@@ -99,7 +99,7 @@ def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_pat
     errors = (tmp_path / "log.txt").read_text()
     step = torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"]
     assert 0 < step < 40
-    assert errors.count(f"error: stopped on request after step {step}, which is saved") == 2
+    assert errors.count(f"error: stopped on request after step {step}. The state is saved") == 2
     done = subprocess.run(
         command(tmp_path, photos, **arguments), cwd=ROOT, env=ENV, capture_output=True, text=True
     )

@@ -59,22 +59,16 @@ def test_printed_overrides_give_the_preset_back(name: str, monkeypatch: pytest.M
     )
 
 
-# Decoder GMACs and total GMACs at 512 px, millions of decoder parameters, as measured.
-MEASURED = {
-    "w3-v2": (1349.9, 2392.7, 179.07, 2.5, 1.4),
-    "w4-v1": (843.6, 1886.3, 174.22, 39.1, 22.3),
-    "w4-v2": (808.8, 1851.5, 153.11, 41.6, 23.7),
-    "w4-v3": (422.2, 1465.0, 136.59, 69.5, 39.7),
-}
+# What is saved of the decoder's MACs and of all MACs at 512 px, in percent, as measured on the
+# published architecture; tests/model/test_costs.py counts MACs by hand.
+SAVED = {"w3-v2": (2.5, 1.4), "w4-v1": (39.1, 22.3), "w4-v2": (41.6, 23.7), "w4-v3": (69.5, 39.7)}
 
 
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("name", SAVED)
 def test_costs_are_those_measured(name: str) -> None:
     row = preset_row(PRESETS, name)
-    found = (row.decoder_gmacs, row.total_gmacs, row.decoder_mparams)
-    assert found == pytest.approx(MEASURED[name][:3], abs=0.1)
-    saved = (row.decoder_macs_saved_percent, row.total_macs_saved_percent)
-    assert saved == pytest.approx(MEASURED[name][3:], abs=0.1)
+    found = (row.decoder_macs_saved_percent, row.total_macs_saved_percent)
+    assert found == pytest.approx(SAVED[name], abs=0.1)
 
 
 @pytest.mark.parametrize("name", STUDENT_DEPTHS)

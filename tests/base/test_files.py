@@ -1,0 +1,52 @@
+"""Files and folders that appear whole, also where several processes write the same ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcde.base.files import whole_file, whole_folder
+from tests.helpers.tiny import ROOT
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from dcde.base.files import whole_folder
+with whole_folder(Path(sys.argv[1])) as partial:
+    (partial / "half").write_text("half")
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_writers_do_not_touch_each_others_partial_folders(tmp_path: Path) -> None:
+    """One is at work; another writes the same folder; then the first is killed."""
+    target = tmp_path / "target"
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(target)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == "begun\n"
+    (theirs,) = tmp_path.iterdir()
+    with whole_folder(target) as partial:
+        (partial / "whole").write_text("whole")
+    assert (theirs / "half").is_file() and (target / "whole").is_file()
+    child.kill()
+    child.wait()
+    with whole_folder(target) as partial:  # now what the killed one left is no one's
+        (partial / "new").write_text("new")
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+    assert [p.name for p in target.iterdir()] == ["new"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
+        partial.write_text("new")
+        assert str(os.getpid()) in partial.name
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

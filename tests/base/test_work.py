@@ -1,0 +1,115 @@
+"""The work folder: what a run's name is made of, locks, and room on the disk."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcde.base.errors import UserError
+from dcde.base.processes import run_lock
+from dcde.base.work import check_disk, human_bytes, locked, stage_key
+from tests.helpers.tiny import ROOT
+from tests.helpers.workspace import change_params
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    """The repository's code and declarations, with small files for data and models."""
+    for name in ("dcde", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("data/photos/manifest.json", "models/metric_networks/lpips_alex.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    for name in ("teacher", "pruned"):
+        (tmp_path / f"models/{name}").mkdir()
+        (tmp_path / f"models/{name}/model.safetensors").write_text(name)
+    return tmp_path / "dvc.yaml"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "stages/distill.py",
+        "dcde/train/losses.py",
+        "dcde/metrics/lpips.py",
+        "models/pruned/model.safetensors",
+        "data/photos/manifest.json",
+    ],
+)
+def test_an_unfinished_run_is_another_where_a_dep_changes(pipeline: Path, file: str) -> None:
+    before = stage_key("distill", pipeline)
+    assert before == stage_key("distill", pipeline)
+    path = pipeline.parent / file
+    path.write_text(path.read_text() + "# a comment\n")
+    assert stage_key("distill", pipeline) != before
+
+
+@pytest.mark.parametrize("file", ["dcde/report/page.py", "dcde/metrics/frechet.py", "README.md"])
+def test_an_unfinished_run_goes_on_where_dvc_would_not_rerun(pipeline: Path, file: str) -> None:
+    before = stage_key("distill", pipeline)
+    path = pipeline.parent / file
+    path.write_text("# a comment\n")
+    cache = pipeline.parent / "dcde/train/__pycache__"
+    cache.mkdir(exist_ok=True)
+    (cache / "losses.pyc").write_text("bytes")
+    assert stage_key("distill", pipeline) == before
+
+
+def test_parameters_that_are_tracked_name_the_run(pipeline: Path) -> None:
+    before = stage_key("distill", pipeline)
+    change_params(pipeline.parent, {"runtime.log_every": 7, "eval.grid_images": 3})
+    assert stage_key("distill", pipeline) == before
+    change_params(pipeline.parent, {"loss.gamma": 0.5})
+    assert stage_key("distill", pipeline) != before
+
+
+def test_missing_input_says_what_makes_it(pipeline: Path) -> None:
+    shutil.rmtree(pipeline.parent / "models/pruned")
+    with pytest.raises(UserError, match=r"models/pruned: not found; `dvc repro` makes it"):
+        stage_key("distill", pipeline)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from dcde.base.work import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_is_refused_while_another_process_is_at_it(tmp_path: Path) -> None:
+    """The lock goes with the process that held it, killed or not."""
+    folder = tmp_path / "distill" / "abc"
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == "held\n"
+    with (
+        pytest.raises(UserError, match="abc: another process is at work on this very run"),
+        run_lock(folder),
+    ):
+        pass
+    child.kill()
+    child.wait()
+    with run_lock(folder), locked(folder.with_name("other"), busy="no"):
+        pass
+
+
+def test_too_little_room_is_refused_before_any_work(tmp_path: Path) -> None:
+    assert "the cache will take 5 B in" in check_disk(tmp_path, 5, "the cache")
+    with pytest.raises(UserError, match=r"the cache will take 1e\+03 TB, but the disk has .* free"):
+        check_disk(tmp_path, 10**15, "the cache")
+
+
+def test_bytes_for_people() -> None:
+    assert [human_bytes(n) for n in (0, 999, 1500, 7_100_000_000)] == [
+        *("0 B", "999 B", "1.5 kB", "7.1 GB")
+    ]

@@ -1,0 +1,42 @@
+"""Training in bf16 and with torch.compile, against plain steps in fp32 on the same batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dcde.data.folder import Photo
+from tests.helpers.distill_run import curve, run_distill
+
+Photos = tuple[Photo, ...]
+SHORT: dict[str, Any] = {"epochs": 2, "samples_per_epoch": 16, "loss": {"feature": 1, "image": 1}}
+
+
+@pytest.fixture(scope="module")
+def plain(photo_list: Photos, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    folder = tmp_path_factory.mktemp("plain")
+    run_distill(photo_list, folder, **SHORT)
+    return curve(folder, "loss/total")
+
+
+def test_bf16_steps_follow_fp32(
+    plain: dict[int, float], photo_list: Photos, tmp_path: Path
+) -> None:
+    _, student = run_distill(photo_list, tmp_path, **SHORT, precision="bf16")
+    losses = curve(tmp_path, "loss/total")
+    assert losses != plain and losses == pytest.approx(plain, rel=0.03)
+    assert {p.dtype for p in student.parameters()} == {torch.float32}
+
+
+def test_compiled_steps_follow_plain_ones(
+    plain: dict[int, float], photo_list: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    run_distill(photo_list, tmp_path, **SHORT, compile=True)
+    assert counters["stats"]["unique_graphs"] > 0  # it was compiled at all
+    assert curve(tmp_path, "loss/total") == pytest.approx(plain, rel=1e-3)
