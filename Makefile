@@ -12,8 +12,9 @@ repro: .venv/.repro
 test: .venv/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy dcde stages
-	$(IN_VENV) pytest
+	$(BIN)/mypy dcde stages teacher benchmarks
+	$(BIN)/lint-imports --no-logo
+	OMP_NUM_THREADS=1 $(IN_VENV) pytest -n 2 --dist loadfile
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

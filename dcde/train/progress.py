@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ class Progress:
         )
         self.live: Live | None = None
         if shown:
-            _truncate(live_dir, steps_done)
+            _mend(live_dir, steps_done)
             self.live = Live(
                 str(live_dir), resume=steps_done > 0, report=None, save_dvc_exp=False, dvcyaml=None
             )
@@ -61,11 +62,23 @@ class Progress:
         self.live.make_summary()
 
 
-def _truncate(live_dir: Path, step: int) -> None:
-    """Drop rows logged after the state was saved: the continued run logs them again."""
+def _mend(live_dir: Path, step: int) -> None:
+    """Make a killed run's curves what they were when its state was saved.
+
+    Rows logged since then are dropped, as the continued run logs them again; so is a summary that
+    the kill left half written, which DVCLive makes anew.
+    """
     for path in live_dir.rglob("*.tsv"):
         with path.open(newline="") as file:
             header, *rows = list(csv.reader(file, delimiter="\t"))
-        kept = [row for row in rows if int(row[header.index("step")]) < step]
+        whole = [row for row in rows if len(row) == len(header)]
+        kept = [row for row in whole if int(row[header.index("step")]) < step]
         with path.open("w", newline="") as file:
             csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *kept])
+    summary = live_dir / "metrics.json"
+    try:
+        json.loads(summary.read_text())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        summary.unlink()

@@ -83,7 +83,8 @@ def test_what_diffusers_lacks_is_refused(tmp_path: Path) -> None:
 def test_inner_widths_are_refused(tmp_path: Path) -> None:
     config = narrow_config(tiny_config(), None, (1, 0.5, 1, 1))
     with pytest.raises(
-        UserError, match=r"decoder\.inner_widths = .*dcde\.peer\.diffusers_model makes one"
+        UserError,
+        match=r"decoder\.inner_widths = .*dcde\.model\.diffusers_peer\.diffusers_model makes one",
     ):
         save_model(DCAE(config), tmp_path / "model", "diffusers")
     assert not list(tmp_path.iterdir())
@@ -170,7 +171,7 @@ def test_onnx_decodes_the_same_at_any_size(
     """Also where the weights are too large for one file, which lies in the folder too then."""
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr("dcde.onnx_export.ONE_FILE_BYTES", one_file_bytes)
+    monkeypatch.setattr("dcde.commands.onnx.ONE_FILE_BYTES", one_file_bytes)
     model = random_model(config)
     export_onnx(model, tmp_path / "model")
     files = {"encoder.onnx", "decoder.onnx", "config.json"}
@@ -195,7 +196,7 @@ def test_a_graph_that_differs_is_not_written(
     tiny_model: DCAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr("dcde.onnx_export.TOLERANCE", 1e-12)
+    monkeypatch.setattr("dcde.commands.onnx.TOLERANCE", 1e-12)
     with pytest.raises(UserError, match=r"format onnx: the encoder's graph differs .* nothing was"):
         export_onnx(tiny_model, tmp_path / "model")
     assert not list(tmp_path.iterdir())

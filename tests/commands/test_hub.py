@@ -13,6 +13,8 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from dcde.base.paths import EVAL_IMAGES, EVAL_METRICS, PARAMS, PROFILE_COSTS
+from dcde.base.results import read_table
 from dcde.commands.app import app
 from dcde.model import DCAE, DecoderConfig
 from dcde.model.checkpoint import read_model, save_model
@@ -47,8 +49,8 @@ def pipeline(tmp_path: Path, tiny_model: DCAE) -> Path:
     """A student where the pipeline leaves it, with metrics and parameters."""
     root = tmp_path / "pipeline"
     save_model(tiny_model, root / "models/student")
-    for name in ("params.yaml", "metrics/eval.json", "metrics/profile.json"):
-        (root / name).parent.mkdir(exist_ok=True)
+    for name in (PARAMS, EVAL_METRICS, EVAL_IMAGES, PROFILE_COSTS):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((ROOT / name).read_bytes())
     return root
 
@@ -168,11 +170,12 @@ def test_card_of_a_pipelines_student(pipeline: Path, tmp_path: Path) -> None:
         "pipeline_tag": "image-to-image",
         "tags": ["dc-ae", "autoencoder"],
     }
-    scores = json.loads((pipeline / "metrics/eval.json").read_text())
+    scores = json.loads((pipeline / EVAL_METRICS).read_text())
     assert f"{scores['student']['psnr_db']:.4g}" in card
     assert f"{scores['teacher']['lpips']:.4g}" in card
-    costs = json.loads((pipeline / "metrics/profile.json").read_text())
-    assert f"{costs['student']['decoder_params'] / 1e6:.4g} M" in card
+    costs = {row["model"]: row for row in read_table(pipeline / PROFILE_COSTS)}
+    assert f"{int(costs['student']['decoder_params']) / 1e6:.4g} M" in card
+    assert f"On {len(read_table(pipeline / EVAL_IMAGES))} images" in card
     recipe = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
     assert recipe["prune"] == yaml.safe_load(text)["prune"]
     assert 'AutoencoderDC.from_pretrained("me/student")' in card
@@ -210,7 +213,10 @@ def test_card_of_a_model_narrow_inside_tells_how_diffusers_takes_it(tmp_path: Pa
     assert push(*arguments)[0] == 0
     assert read_model(tmp_path / "out").config == model.config
     card = (tmp_path / "out/README.md").read_text()
-    assert "can't express this model" in card and "dcde.peer.diffusers_model(model)" in card
+    assert (
+        "can't express this model" in card
+        and "dcde.model.diffusers_peer.diffusers_model(model)" in card
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], ["--out", "x"]])

@@ -59,7 +59,7 @@ def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
     assert len(list((workspace / DISTILL_SAMPLES).glob("*.jpg"))) == 2
     assert (workspace / EVAL_PLOTS / "grid.jpg").is_file()
     assert (workspace / DISTILL_PLOTS / "plots/metrics/loss/total.tsv").is_file()
-    assert not list((workspace / ".dcde/distill").glob("*/*"))
+    assert not list((workspace / ".dcde/distill").glob("[!.]*"))
 
 
 def test_metrics_are_few_and_hold_no_timing_but_one_ratio(workspace: Path) -> None:
@@ -71,7 +71,9 @@ def test_metrics_are_few_and_hold_no_timing_but_one_ratio(workspace: Path) -> No
         for key in (value if isinstance(value, dict) else [part])
     }
     assert len(rows) <= 30
-    timed = {row for row in rows if any(word in row for word in ("ms", "latency", "per_s", "mib"))}
+    timed = {
+        row for row in rows if any(word in row for word in ("_ms", "latency", "per_s", "_mib"))
+    }
     assert timed == {"student.latency_over_teacher"}
 
 
@@ -107,7 +109,7 @@ def test_second_repro_runs_nothing(workspace: Path) -> None:
 def test_plots_show_losses_and_pictures(workspace: Path, tmp_path: Path) -> None:
     dvc(workspace, "plots", "show", "-o", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
-    curves = ("loss/total", "weight/feature", "lr_discriminator", "validation/lpips")
+    curves = ("loss/total", "weight/feature", "validation/lpips")
     for shown in (*curves, "epoch_002.jpg", "grid.jpg"):
         assert shown.replace("/", os.sep) in page or shown.replace("/", "_") in page, shown
 

@@ -41,8 +41,8 @@ def test_recalibration_mends_wrong_statistics_and_nothing_else(images: Tensor) -
         norm.running_mean += 3 * norm.running_var.sqrt()
         norm.running_var /= 2
     gain = recalibrate(model, images, batch_size=5)
-    assert gain["psnr_db_before"] < right - 3
-    assert gain["psnr_db_after"] == pytest.approx(right, abs=1)
+    assert gain["psnr_db_before_recalibration"] < right - 3
+    assert gain["psnr_db_after_recalibration"] == pytest.approx(right, abs=1)
     assert norms and not any(module.training for module in model.modules())
     for name, tensor in model.state_dict().items():
         if "running" not in name and "num_batches" not in name:

@@ -192,7 +192,9 @@ def test_budget_that_cannot_be_met_says_the_nearest() -> None:
     def check(share: float) -> None:
         check_prune(teacher, within(share))
 
-    with pytest.raises(UserError, match=r"found 0\.05, expected at least ([0-9.]+), the") as caught:
+    with pytest.raises(
+        UserError, match=r"found 0\.05, expected at least ([0-9.]+), which is the"
+    ) as caught:
         check(0.05)
     reachable = float(str(caught.value).split("at least ")[1].split(",")[0])
     assert reachable == pytest.approx(least, abs=1e-4)

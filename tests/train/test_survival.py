@@ -186,8 +186,7 @@ def test_unfinished_runs_of_other_parameters_are_left_alone(
     before = (tmp_path / "a/state.pt").read_bytes()
     capsys.readouterr()
     run_distill(photo_list, tmp_path / "b", epochs=2, tap=2)
-    assert (
-        f"starting anew in {tmp_path / 'b'}: the unfinished runs beside it (a) are of other "
-        in (capsys.readouterr().out)
+    assert f"starting anew in {tmp_path / 'b'}. The unfinished runs beside it (a) have other " in (
+        capsys.readouterr().out
     )
     assert (tmp_path / "a/state.pt").read_bytes() == before
