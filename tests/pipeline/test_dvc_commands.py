@@ -47,6 +47,15 @@ def test_an_experiments_metrics_say_what_it_bought(tried: Path) -> None:
     assert "loss.gamma" in json.loads(dvc(tried, "params", "diff", "--json"))["params.yaml"]
 
 
+def test_table_of_experiments_fits_a_screen(tried: Path) -> None:
+    """With the README's options: what was changed and the scores, without checksums and gaps."""
+    options = ("--only-changed", "--drop", ".*/.*|.*yaml|gap")
+    shown = dvc(tried, "exp", "show", *options, "--no-pager", NO_COLOR="1", COLUMNS="500")
+    lines = [line.rstrip() for line in shown.splitlines() if "Experiment" in line or "idea" in line]
+    assert "student.lpips" in lines[0] and "loss.gamma" in lines[0] and len(lines) == 2
+    assert max(map(len, lines)) <= 160
+
+
 def test_experiments_are_shown_on_one_page(tried: Path) -> None:
     """The commit's own run, then the experiment on it."""
     page = tried / ".dcde/experiments.html"
