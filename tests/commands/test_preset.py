@@ -87,7 +87,7 @@ def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_preset_lists_those_there_are() -> None:
     with pytest.raises(
-        UserError, match=r"preset 'w9' is unknown, expected one of: tiny, tiny-blocks, w3-v2"
+        UserError, match=r"preset 'w9' is unknown, expected one of: .*tiny, tiny-blocks"
     ):
         read_preset(PRESETS, "w9")
     with pytest.raises(UserError, match="run it in the repository's root"):
