@@ -2,7 +2,7 @@
 
 A shard of pictures is measured by one process, whatever their number, and saved; the shards are
 then summed in their order. So the result depends neither on how many processes there were nor on
-whether the run was stopped, and what grows with the count of pictures is three floats for each.
+whether the run was stopped, and what grows with the count of pictures is one float a score.
 """
 
 from __future__ import annotations

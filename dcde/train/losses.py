@@ -1,7 +1,7 @@
 """The terms of the training loss.
 
 A new term is a function here, an entry in the group of what it needs, a field of the same name in
-`dcde.base.params.LossParams`, and its weight in params.yaml.
+`dcde.base.recipe.LossParams`, and its weight in params.yaml.
 """
 
 from __future__ import annotations
