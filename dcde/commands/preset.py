@@ -129,16 +129,18 @@ def preset(
 
 def _table() -> str:
     """All presets; GMACs are of one image at the preset's resolution."""
+    names = preset_names(PRESETS)
+    column = max(map(len, names), default=0)
     lines = [
-        f"{'name':11} {'decoder depths':22} {'px':>4} {'decoder GMACs':>20} "
+        f"{'name':{column}} {'decoder depths':22} {'px':>4} {'decoder GMACs':>20} "
         f"{'total GMACs':>20} {'decoder params':>15}"
     ]
-    for name in preset_names(PRESETS):
+    for name in names:
         row = preset_row(PRESETS, name)
         decoder = f"{row.decoder_gmacs:.1f} (-{row.decoder_macs_saved_percent:.1f}%)"
         total = f"{row.total_gmacs:.1f} (-{row.total_macs_saved_percent:.1f}%)"
         lines.append(
-            f"{row.name:11} {row.depth_list!s:22} {row.resolution:4} {decoder:>20} {total:>20} "
-            f"{row.decoder_mparams:13.2f} M"
+            f"{row.name:{column}} {row.depth_list!s:22} {row.resolution:4} {decoder:>20} "
+            f"{total:>20} {row.decoder_mparams:13.2f} M"
         )
     return "\n".join(lines)

@@ -28,10 +28,12 @@ from dcde.data.crops import Crop, CropDataset
 from dcde.data.pixels import to_model_range, to_uint8
 from dcde.metrics.frechet import FrechetNetwork, Moments, Statistics, frechet_distance
 from dcde.metrics.inception import INCEPTION_FEATURES
-from dcde.metrics.pictures import IMAGE_SCORES, psnr_db, ssim
+from dcde.metrics.pictures import psnr_db, ssim
 from dcde.model import DCAE
 
 SHARD_IMAGES = 512
+IMAGE_SCORES = ("psnr_db", "ssim", "lpips")
+"""What is measured of each picture and averaged."""
 ORIGINAL = "original"
 """Where a shard holds the features of the pictures themselves."""
 

@@ -12,9 +12,6 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-IMAGE_SCORES = ("psnr_db", "ssim", "lpips")
-"""What is measured of each picture and averaged."""
-
 
 def psnr_db(image: np.ndarray, original: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of two (H, W, 3) uint8 images; 100 where they are equal."""
