@@ -16,9 +16,10 @@ from dcde.report.experiments import Experiment, read_experiments
 from dcde.report.tables import markdown_table
 
 ORIGINAL = "first blocks"
-WHOLE = ["prune.inner_ratio=null", "prune.channels=null", "prune.recalibrate=false"]
+CUT = "prune.repair=false"  # what is compared is the choice alone
+WHOLE = ["prune.inner_ratio=null", "prune.channels=null", CUT]
 BLOCKS = ["prune.depth_list=[0,1,2,1,1]", *WHOLE]
-NARROW = ["prune.channels=activation", "prune.recalibrate=true"]
+NARROW = ["prune.channels=activation", CUT]
 WAYS: dict[str, list[str]] = {
     ORIGINAL: ["prune.method=direct", *BLOCKS],
     "last blocks": ["prune.method=last", *BLOCKS],

@@ -12,6 +12,7 @@ from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNE_METRICS, PRUNE_PLOTS,
 from dcde.base.results import write_metrics, write_table
 from dcde.data.crops import load_images
 from dcde.data.manifest import Manifest
+from dcde.data.spread import spread
 from dcde.metrics.lpips import load_lpips
 from dcde.model.checkpoint import read_model, save_model
 from dcde.prune.choose import decoder_macs_share
@@ -24,9 +25,10 @@ def main() -> None:
 
     @cache
     def images() -> Tensor:
-        photos = Manifest.load(MANIFEST).train[: params.prune.calibration_images]
+        photos = spread(Manifest.load(MANIFEST).train, params.prune.calibration_images)
         return load_images(photos, params.data.eval_size).to(device)
 
+    @cache
     def lpips_metric() -> nn.Module:
         return load_lpips(LPIPS).to(device)
 
@@ -45,7 +47,7 @@ def main() -> None:
     blocks = influence_table(pruning.blocks)
     write_table(blocks, PRUNE_PLOTS / "influence.csv", columns=INFLUENCE_COLUMNS)
     share = decoder_macs_share(teacher.config, pruning.student.config)
-    write_metrics({"decoder_macs_share": share, **pruning.recalibration}, PRUNE_METRICS)
+    write_metrics({"decoder_macs_share": share, **pruning.scores}, PRUNE_METRICS)
     print(pruning.student.config.name)
     for row in stages:
         print(f"stage {row['stage']}: blocks {row['kept_blocks'] or '-'}, width {row['width']}")

@@ -10,13 +10,10 @@ import pytest
 
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
-from dcde.base.torchvision_shim import import_torchvision
 from dcde.data.folder import Photo
 from dcde.metrics.weights import write_networks
 from dcde.model import DCAE
 from tests.helpers.tiny import ROOT, SKIMAGE_DATA, randomize, tiny_config
-
-import_torchvision()  # before diffusers and pytorch-fid import it
 
 PHOTO_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 

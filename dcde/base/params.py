@@ -53,10 +53,10 @@ class PruneParams(Section):
     channels: Literal["direct", "gap", "random", "magnitude", "activation"] | None
     """Which channels are kept: the first, those at even intervals, some at random, or those of the
     highest score; null: direct."""
-    recalibrate: bool
-    """Whether batch-norm statistics are estimated anew after pruning."""
+    repair: bool
+    """Whether what is left is fitted to the teacher in closed form after cutting."""
     calibration_images: PositiveInt
-    """Training photos on which influence, activations and batch-norm statistics are measured."""
+    """Training photos on which influence and activations are measured, and that repair fits on."""
 
     @model_validator(mode="after")
     def _check(self) -> PruneParams:

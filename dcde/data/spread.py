@@ -9,5 +9,10 @@ T = TypeVar("T")
 
 
 def spread(items: Sequence[T], count: int) -> Sequence[T]:
-    """`count` of the items at even intervals, or all where there are fewer."""
-    return items[:: max(1, len(items) // count)][:count]
+    """`count` of the items at even intervals, or all where there are fewer.
+
+    >>> spread("abcdefgh", 6)
+    ['a', 'b', 'c', 'e', 'f', 'g']
+    """
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

@@ -35,7 +35,7 @@ class FusedOp(nn.Module):
 
 
 def _channels_last(module: M) -> M:
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     return module
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dcde.base.errors import UserError
-from dcde.base.torchvision_shim import import_torchvision
+from dcde.base.torchvision_check import check_torchvision
 
 INCEPTION = "inception.safetensors"
 """Name of the weights file."""
@@ -30,7 +30,7 @@ def download_inception() -> Path:
     Raises:
         UserError: if it can't be had.
     """
-    import_torchvision()
+    check_torchvision()
     from pytorch_fid.inception import FID_WEIGHTS_URL
 
     name = Path(urlparse(FID_WEIGHTS_URL).path).name
@@ -85,7 +85,7 @@ def load_inception(weights: Path) -> nn.Module:
 
 
 def _network(state: Mapping[str, Tensor]) -> nn.Module:
-    import_torchvision()
+    check_torchvision()
     from pytorch_fid import inception
 
     # pytorch-fid takes its weights from a URL alone, and unpickles whatever lies there.

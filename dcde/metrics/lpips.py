@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dcde.base.errors import UserError
 from dcde.base.paths import LPIPS
-from dcde.base.torchvision_shim import import_torchvision
+from dcde.base.torchvision_check import check_torchvision
 
 LPIPS_ALEX = LPIPS.name
 """Name of the weights file."""
@@ -74,7 +74,7 @@ def load_lpips(weights: Path) -> nn.Module:
             f"{weights}: not found, expected the LPIPS weights; "
             "`dvc repro download_metric_networks` fetches them"
         )
-    import_torchvision()
+    check_torchvision()
     import lpips
 
     with warnings.catch_warnings():  # lpips calls torchvision with arguments since renamed

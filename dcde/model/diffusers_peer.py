@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcde.base.torchvision_shim import import_torchvision
+from dcde.base.torchvision_check import check_torchvision
 from dcde.model import DCAE
 from dcde.model.diffusers_format import config_to_diffusers, to_diffusers
 
@@ -23,7 +23,7 @@ def diffusers_model(model: DCAE) -> Any:
         ImportError: if diffusers is not installed.
         NotExpressibleError: naming what of the model its class can't express.
     """
-    import_torchvision()  # which diffusers imports
+    check_torchvision()  # which diffusers imports
     from diffusers import AutoencoderDC
 
     whole = model.config.with_decoder(model.config.name, inner_widths=None)

@@ -1,10 +1,9 @@
-"""What is measured on calibration images: the energy of activations, batch-norm statistics."""
+"""What is measured on calibration images: the energy of activations, and how good pictures are."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from dcde.metrics.pictures import mean_psnr_db
 from dcde.model import DCAE
@@ -42,19 +41,15 @@ def input_energy(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[st
     return {name: squares / len(images) for name, squares in total.items()}
 
 
-@torch.no_grad()
-def recalibrate(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[str, float]:
-    """Estimate the decoder's batch-norm statistics anew, from its own activations.
-
-    Args:
-        images: (B, 3, H, W) in [-1, 1].
-
-    Returns:
-        Mean PSNR in dB on these images, before and after.
-    """
+@torch.inference_mode()
+def picture_scores(
+    model: DCAE, images: Tensor, lpips_metric: nn.Module, *, batch_size: int = 8
+) -> dict[str, float]:
+    """Mean PSNR in dB and mean LPIPS of what the model makes of (B, 3, H, W) images in [-1, 1]."""
     originals = images.split(batch_size)
-    latents = [model.encode(batch) for batch in originals]
-    before = mean_psnr_db([model.decode(latent) for latent in latents], originals)
-    update_bn(latents, model.decoder)
-    after = mean_psnr_db([model.decode(latent) for latent in latents], originals)
-    return {"psnr_db_before_recalibration": before, "psnr_db_after_recalibration": after}
+    pictures = [model(batch).clamp(-1, 1) for batch in originals]
+    distances = [lpips_metric(*pair).flatten() for pair in zip(pictures, originals, strict=True)]
+    return {
+        "psnr_db": mean_psnr_db(pictures, originals),
+        "lpips": torch.cat(distances).mean().item(),
+    }

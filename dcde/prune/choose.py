@@ -64,7 +64,7 @@ def check_prune(teacher: DCAEConfig, prune: PruneParams) -> None:
 
     Raises:
         UserError: for depths and widths that it can't fill; for a budget that can't be met, with
-            the smallest share there is; for batch norms to recalibrate where it has none.
+            the smallest share there is.
     """
     narrow = narrow_config(teacher, prune.width_list, prune.inner_ratio)
     if prune.depth_list is not None:
@@ -77,14 +77,6 @@ def check_prune(teacher: DCAEConfig, prune: PruneParams) -> None:
                 f"prune.budget.decoder_macs: found {prune.budget.decoder_macs}, expected at least "
                 f"{math.ceil(1e4 * least) / 1e4}, which is the share with one block in each stage"
             )
-    decoder = teacher.decoder
-    stages = range(decoder.first_stage, len(decoder.widths))
-    if prune.recalibrate and not any(
-        (decoder.block_types[i], decoder.norms[i]) == ("R", "bn2d") for i in stages
-    ):
-        raise UserError(
-            "prune.recalibrate: found true, but the decoder has no batch norm, expected false"
-        )
 
 
 def choose_blocks(

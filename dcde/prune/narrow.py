@@ -45,8 +45,8 @@ def prune_width(
     images: Tensor,
     *,
     seed: int,
-) -> DCAE:
-    """A narrower student of the same depth, with the channels chosen as asked for.
+) -> tuple[DCAE, Channels]:
+    """A narrower student of the same depth, and the channels that it kept, chosen as asked for.
 
     It is on the images' device, and the model on the CPU.
 
@@ -69,7 +69,7 @@ def prune_width(
         scores = places(full, narrow, choice or "direct", torch.Generator().manual_seed(seed))
     measured = choice in ("magnitude", "activation")
     kept = choose_channels(full, narrow, scores, linked=measured)
-    return cut_channels(model, config, kept, energy).to(images.device)
+    return cut_channels(model, config, kept, energy).to(images.device), kept
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Pruning as a whole: choose the blocks, cut them, cut channels, mend the batch norms."""
+"""Pruning as a whole: choose the blocks, cut them, cut channels, repair what is left."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from dcde.base.params import PruneParams
 from dcde.model import DCAE, DCAEConfig
-from dcde.prune.calibrate import recalibrate
+from dcde.prune.calibrate import picture_scores
+from dcde.prune.channels import Channels
 from dcde.prune.choose import check_prune, choose_blocks
 from dcde.prune.depth import Kept, prune_depth
 from dcde.prune.influence import BlockInfluence, block_influence
 from dcde.prune.narrow import prune_width
+from dcde.prune.repair import check_positions, repair
 from dcde.prune.widths import narrow_config
 
 
@@ -27,8 +29,9 @@ class Pruning:
     kept: Kept
     blocks: Sequence[BlockInfluence]
     """The measured influence of each of the teacher's blocks; empty where none was asked for."""
-    recalibration: dict[str, float]
-    """PSNR in dB on the calibration photos before and after; empty where it was not asked for."""
+    scores: dict[str, dict[str, float]]
+    """PSNR in dB and LPIPS on the calibration photos, of the student as it was "cut" and as it was
+    "repaired"; empty where no repair was asked for."""
 
 
 def prune(
@@ -45,24 +48,33 @@ def prune(
     Args:
         images: the calibration photos, (B, 3, H, W) in [-1, 1] on the device; only called where
             something is measured on them.
-        lpips_metric: LPIPS on the device; only called where blocks are chosen by influence.
-        seed: of fresh blocks, and of channels that are chosen at random.
+        lpips_metric: LPIPS on the device; only called where pictures are compared.
+        seed: of fresh blocks, of channels chosen at random, and of positions that repair fits on.
 
     Raises:
-        UserError: for what this teacher can't be pruned to, before anything is measured.
+        UserError: for what this teacher can't be pruned to, and for too few photos to repair it
+            on, before anything is measured.
     """
     check_prune(teacher.config, params)
+    if params.repair:
+        narrow = narrow_config(teacher.config, params.width_list, params.inner_ratio)
+        check_positions(narrow, *images().shape)
     blocks: Sequence[BlockInfluence] = []
     if params.method == "influence":
         blocks = block_influence(teacher.to(device), images(), lpips_metric())
     kept = choose_blocks(teacher.config, params, blocks)
     fresh_seed = seed if params.method == "random" else None
     student = prune_depth(teacher.cpu(), kept, fresh_seed=fresh_seed).to(device)
+    channels: Channels = {}
     if params.narrows:
         config = narrow_config(student.config, params.width_list, params.inner_ratio)
-        student = prune_width(student, config, params.channels, images(), seed=seed)
-    gain = recalibrate(student, images()) if params.recalibrate else {}
-    return Pruning(student.cpu(), kept, blocks, gain)
+        student, channels = prune_width(student, config, params.channels, images(), seed=seed)
+    scores = {}
+    if params.repair:
+        scores["cut"] = picture_scores(student, images(), lpips_metric())
+        repair(student, teacher.to(device), kept, channels, images(), seed=seed)
+        scores["repaired"] = picture_scores(student, images(), lpips_metric())
+    return Pruning(student.cpu(), kept, blocks, scores)
 
 
 def stage_table(teacher: DCAEConfig, pruning: Pruning) -> list[dict[str, Any]]:

@@ -217,14 +217,14 @@ def test_influence_ranks_every_block_and_keeps_the_strongest(
     assert all(row["block"] in page for row in blocks) and '"field": "output_change"' in page
 
 
-def test_narrow_student_is_counted_and_its_recalibration_reported(workspace: Path) -> None:
+def test_narrow_student_is_counted_and_its_repair_reported(workspace: Path) -> None:
     changes = {
         "prune.method": "direct",
         "prune.inner_ratio": [1, 0.5, 0.5, 0.5, 0.5],
         "prune.width_list": [16, 16, 32, 128, 128],
         "prune.channels": "activation",
         "prune.calibration_images": 2,
-        "prune.recalibrate": True,
+        "prune.repair": True,
     }
     change_params(workspace, changes)
     done = run([sys.executable, "-m", "stages.prune"], workspace)
@@ -233,8 +233,9 @@ def test_narrow_student_is_counted_and_its_recalibration_reported(workspace: Pat
     rows = read_table(workspace / PRUNE_PLOTS / "stages.csv")
     assert [int(row["inner_width"]) for row in rows] == [16, 16, 32, 256, 256]
     assert [int(row["width"]) for row in rows] == [16, 16, 32, 128, 128]
-    recalibration = {"psnr_db_before_recalibration", "psnr_db_after_recalibration"}
-    assert metrics.keys() == {"decoder_macs_share", *recalibration}
+    assert metrics.keys() == {"decoder_macs_share", "cut", "repaired"}
+    assert metrics["repaired"]["psnr_db"] > metrics["cut"]["psnr_db"] + 1
+    assert metrics["repaired"]["lpips"] < metrics["cut"]["lpips"]
     assert 0 < metrics["decoder_macs_share"] < 0.3
     assert (workspace / "plots/prune/influence.csv").read_text().count("\n") == 1
     done = run([sys.executable, "-m", "stages.distill"], workspace)

@@ -28,7 +28,7 @@ def test_random_channels_come_from_the_seed() -> None:
     config = narrow_config(model.config, None, [1, 0.5, 0.5, 0.5])
 
     def weight(seed: int) -> Tensor:
-        student = prune_width(model, config, "random", torch.rand(1, 3, 32, 32), seed=seed)
+        student, _ = prune_width(model, config, "random", torch.rand(1, 3, 32, 32), seed=seed)
         return student.decoder.stages[1].op_list[1].main.conv1.conv.weight
 
     assert torch.equal(weight(0), weight(0))
@@ -39,7 +39,7 @@ def test_places_of_direct_and_gap() -> None:
     model = model_of()
     config = narrow_config(model.config, None, [1, 0.125, 1, 1])
     for choice, expected in (("direct", [0, 1, 2, 3]), ("gap", [0, 10, 20, 31])):
-        student = prune_width(model, config, choice, torch.rand(1, 3, 32, 32), seed=0)  # type: ignore[arg-type]
+        student, _ = prune_width(model, config, choice, torch.rand(1, 3, 32, 32), seed=0)  # type: ignore[arg-type]
         ours = student.decoder.stages[1].op_list[1].main.conv1.conv.weight
         theirs = model.decoder.stages[1].op_list[1].main.conv1.conv.weight
         assert torch.equal(ours, theirs[expected])

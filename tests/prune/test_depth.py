@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from torch import nn
 from dcde.base.errors import UserError
 from dcde.base.params import PruneParams
 from dcde.base.params_file import validate
-from dcde.base.torchvision_shim import import_torchvision
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.prune.choose import (
     check_prune,
@@ -26,6 +24,7 @@ from dcde.prune.depth import evenly, kept_by_place, prune_depth
 from dcde.prune.influence import BlockInfluence, block_influence
 from dcde.prune.prune import influence_table, prune, stage_table
 from dcde.prune.widths import narrow_config
+from tests.helpers.cuts import random_lpips
 from tests.helpers.tiny import tiny_config
 
 ALL = ((), (0, 1, 2), (0, 1), (0, 1))
@@ -40,7 +39,7 @@ def params(**changes: Any) -> PruneParams:
         "width_list": None,
         "inner_ratio": None,
         "channels": None,
-        "recalibrate": False,
+        "repair": False,
         "calibration_images": 4,
     }
     return validate(values | changes, PruneParams, where="prune")
@@ -118,16 +117,6 @@ def test_dropping_a_block_whose_branch_is_zero_changes_nothing(tiny_model: DCAE)
     student = prune_depth(tiny_model, ((), (0, 2), (0, 1), (0, 1)))
     latent = torch.randn(1, 4, 4, 4)
     torch.testing.assert_close(student.decode(latent), tiny_model.decode(latent))
-
-
-def random_lpips() -> nn.Module:
-    """LPIPS with random convolutions: enough to compare images."""
-    import_torchvision()
-    from lpips import LPIPS
-
-    torch.manual_seed(0)
-    warnings.simplefilter("ignore", UserWarning)  # of arguments that torchvision has renamed
-    return LPIPS(pretrained=False, pnet_rand=True, verbose=False).requires_grad_(False)
 
 
 @pytest.mark.parametrize("influence", ["stream", "output"])
@@ -260,14 +249,6 @@ def test_bad_depth_list_is_named(depth_list: tuple[int, ...], message: str) -> N
 def test_contradictory_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         params(**changes)
-
-
-def test_recalibrating_without_batch_norms_is_refused() -> None:
-    changes = {"depth_list": [3, 3, 3, 3, 3, 3], "recalibrate": True}
-    with pytest.raises(
-        UserError, match=r"prune\.recalibrate: found true, but the decoder has no ba"
-    ):
-        check_prune(zoo_config("dc-ae-f32c32-sana-1.0"), params(**changes))
 
 
 def test_impossible_widths_are_refused_before_anything_is_measured() -> None:

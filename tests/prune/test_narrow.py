@@ -15,9 +15,10 @@ from dcde.model import DCAE
 from dcde.model.blocks import RMSNorm2d
 from dcde.model.checkpoint import read_model, save_model
 from dcde.prune.calibrate import input_energy
-from dcde.prune.channels import Channels, Choice, axes, choose_channels, group_sizes, places
+from dcde.prune.channels import Choice, axes, choose_channels, group_sizes, places
 from dcde.prune.narrow import cut_channels, prune_width
 from dcde.prune.widths import narrow_config
+from tests.helpers.cuts import at_random, kill, without
 from tests.helpers.distill_run import run_distill
 from tests.helpers.tiny import model_of
 
@@ -36,43 +37,6 @@ def pictures() -> Tensor:
 @pytest.fixture(scope="module")
 def latent() -> Tensor:
     return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
-
-
-def at_random(sizes: dict[str, int], counts: dict[str, int]) -> Channels:
-    """For each group, as many of its channels as `counts` says, in order."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        g: torch.randperm(n, generator=generator)[: counts[g]].sort()[0] for g, n in sizes.items()
-    }
-
-
-def without(sizes: dict[str, int], kept: Channels) -> Channels:
-    return {
-        g: torch.tensor(sorted(set(range(sizes[g])) - set(k.tolist()))).long()
-        for g, k in kept.items()
-    }
-
-
-def kill(model: DCAE, dead: Channels) -> None:
-    """Make channels zero: no weight writes or reads them, and what a shortcut adds is taken off."""
-    config = model.config.decoder
-    for name, tensor in model.decoder.state_dict().items():
-        for dim, axis in enumerate(axes(config, name)[: tensor.ndim]):
-            if axis is not None and "running_var" not in name:
-                tensor.index_fill_(dim, axis.positions(dead), 0.0)
-    last = len(config.widths) - 1
-    for i in range(config.first_stage, last + 1):
-        up = model.decoder.stages[i].op_list[0] if i < last else model.decoder.project_in
-        count = config.widths[i + 1] if i < last else model.config.latent_channels
-        conv = up.main.conv.conv if i < last else up.main.conv
-        with torch.no_grad():
-            fed = up.shortcut(torch.eye(count)[:, :, None, None])  # (coarse, fine, factor, factor)
-            fed = fed.permute(1, 2, 3, 0).flatten(1, 2)
-            if len(conv.weight) == fed[..., 0].numel():
-                centre = conv.weight[:, :, 1, 1].view_as(fed)
-            else:  # one kernel for all pixels
-                centre, fed = conv.weight[:, :, 1, 1], fed.mean(dim=1)
-            centre[dead[f"stage{i}"]] -= fed[dead[f"stage{i}"]]
 
 
 @torch.no_grad()
@@ -97,7 +61,7 @@ def test_dead_inner_channels_are_found_and_removed_with_no_change(
     half = {g: n // 2 if g.endswith("inner") else n for g, n in sizes.items()}
     kill(model, without(sizes, at_random(sizes, half)))
     config = narrow_config(model.config, None, [1, 0.5, 0.5, 0.5])
-    student = prune_width(model, config, choice, pictures, seed=0)
+    student, _ = prune_width(model, config, choice, pictures, seed=0)
     assert student.config.decoder.widths == model.config.decoder.widths
     assert group_sizes(student.config.decoder) == half
     assert_same(student, model, latent)
@@ -131,7 +95,7 @@ def test_dead_channels_of_the_stream_are_found(
     scores = places(full, config.decoder, "random", generator)
     kept = choose_channels(full, config.decoder, scores, linked=False)
     kill(model, without(group_sizes(full), kept))
-    student = prune_width(model, config, choice, pictures, seed=0)
+    student, _ = prune_width(model, config, choice, pictures, seed=0)
     assert_same(student, model, latent)
 
 
@@ -155,7 +119,7 @@ def test_activation_finds_channels_that_never_fire(pictures: Tensor) -> None:
     config = narrow_config(model.config, None, [1, 0.5, 1, 1])
 
     def student(choice: Choice) -> DCAE:
-        return prune_width(model, config, choice, pictures, seed=0)
+        return prune_width(model, config, choice, pictures, seed=0)[0]
 
     with torch.no_grad():
         expected = model(pictures)
@@ -168,7 +132,7 @@ def test_stages_that_shrink_alike_keep_their_shortcuts(choice: Choice, pictures:
     """Whatever is chosen, no upsampling convolution has to make up for a shortcut."""
     model = model_of()
     config = narrow_config(model.config, (16, 16, 32, 32), None)
-    student = prune_width(model, config, choice, pictures, seed=0)
+    student, _ = prune_width(model, config, choice, pictures, seed=0)
     for i in (1, 2):
         theirs = model.decoder.stages[i].op_list[0].main.conv.conv.weight.flatten().tolist()
         ours = student.decoder.stages[i].op_list[0].main.conv.conv.weight.flatten().tolist()
@@ -180,7 +144,7 @@ def test_cutting_nothing_is_the_identity(pictures: Tensor) -> None:
     for widths, inner in ((model.config.decoder.widths, None), (None, [1.0] * 4)):
         config = narrow_config(model.config, widths, inner)
         assert config.decoder == model.config.decoder
-        student = prune_width(model, config, "magnitude", pictures, seed=0)
+        student, _ = prune_width(model, config, "magnitude", pictures, seed=0)
         theirs = model.state_dict()
         assert all(
             torch.equal(tensor, theirs[name]) for name, tensor in student.state_dict().items()
@@ -204,7 +168,7 @@ def test_every_student_runs_saves_loads_and_trains_a_step(
     model = model_of("RES")
     ratio = [0.5 if i == stage else 1.0 for i in range(4)]
     config = narrow_config(model.config, None if inside else widths, ratio if inside else None)
-    student = prune_width(model, config, choice, pictures, seed=0)
+    student, _ = prune_width(model, config, choice, pictures, seed=0)
     ours, theirs = group_sizes(student.config.decoder), group_sizes(model.config.decoder)
     changed = {group for group, size in ours.items() if size != theirs[group]}
     assert changed and all(group.startswith(f"stage{stage}") for group in changed)
@@ -251,7 +215,7 @@ def test_features_of_another_width_are_refused_before_training(
     def run(tap: int, loss: dict[str, float]) -> None:
         teacher = model_of()
         config = narrow_config(teacher.config, (16, 16, 32, 32), None)
-        student = prune_width(teacher, config, "gap", pictures, seed=0)
+        student, _ = prune_width(teacher, config, "gap", pictures, seed=0)
         run_distill(photo_list, tmp_path / "run", pair=(teacher, student), tap=tap, loss=loss)
 
     with pytest.raises(UserError, match=rf"distill\.tap: found {tap}, .* 16 channels .* 32"):

@@ -1,0 +1,174 @@
+"""What does an idea bring? Distillations that differ in one thing, from the same pruned students.
+
+    python -m benchmarks.recipe --out recipe.csv --images ../photos/val --size 256
+
+Each line is a student of a few sizes, pruned as params.yaml says but for its shape, and distilled
+with the idea's changes of params.yaml. It is scored on the pipeline's evaluation crops and, with
+--images, on photos of another kind, because a recipe can fit the few photos that it trains on. A
+line that is in the file already is not run again, so that a long table can be made in pieces. Run
+`dvc repro` first: photos, teacher and networks are the pipeline's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from dcde.base.devices import best_device
+from dcde.base.params import Params
+from dcde.base.params_file import validate
+from dcde.base.paths import LPIPS, MANIFEST, PARAMS, TEACHER
+from dcde.base.results import read_table, write_table
+from dcde.base.work import work_dir
+from dcde.commands.eval import crops_to_score
+from dcde.data.crops import Crop, load_images
+from dcde.data.manifest import Manifest
+from dcde.data.spread import spread
+from dcde.distill.distill import distill
+from dcde.evaluate.evaluate import evaluate
+from dcde.evaluate.intervals import score_intervals
+from dcde.metrics.lpips import load_lpips
+from dcde.model import DCAE
+from dcde.model.checkpoint import read_model
+from dcde.prune.choose import decoder_macs_share
+from dcde.prune.prune import prune
+from dcde.report.tables import markdown_table
+
+WHOLE = ["prune.inner_ratio=null", "prune.channels=null"]
+STUDENTS: dict[str, list[str]] = {
+    "default": [],
+    "whole blocks": ["prune.depth_list=[0,1,2,1,1]", *WHOLE],
+    "a fifth": ["prune.depth_list=[0,1,2,1,1]"],
+    "an eighth": [
+        "prune.depth_list=[0,1,2,1,1]",
+        "prune.width_list=[16,32,32,64,64]",
+        "prune.inner_ratio=[1,0.5,0.5,0.25,0.25]",
+    ],
+}
+IDEAS: dict[str, list[str]] = {
+    "as it is": [],
+    "no repair": ["prune.repair=false"],
+    "first blocks": ["prune.method=direct"],
+    "even blocks": ["prune.method=gap"],
+    "lr 1e-3": ["optimizer.lr=0.001"],
+    "lr 5e-4": ["optimizer.lr=0.0005"],
+    "lpips 0.5": ["loss.lpips=0.5"],
+    "lpips 1": ["loss.lpips=1.0"],
+    "output layer trains": ["distill.freeze_project_out=false"],
+    "no dynamic loss": ["distill.dynamic_loss=false"],
+    "no feature loss": ["loss.feature=0"],
+    "warm-up": ["optimizer.warmup_steps=30"],
+    "ema": ["distill.ema=0.99"],
+}
+"""Name to changes of params.yaml."""
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="CSV file that lines are added to.")],
+    student: Annotated[list[str] | None, typer.Option(help="Some of the students.")] = None,
+    idea: Annotated[list[str] | None, typer.Option(help="Some of the ideas.")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="An idea of your own: changes, separated by blanks.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Photos to score on too.")] = None,
+    size: Annotated[int, typer.Option(help="Side of their centre crops.")] = 512,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    sets = {"": Manifest.load(MANIFEST).eval}
+    if images is not None:
+        sets["others_"] = crops_to_score(images, size)
+    rows: list[dict[str, Any]] = list(read_table(out)) if out.is_file() else []
+    done = {(row["student"], row["idea"], int(row["seed"])) for row in rows}
+    chosen = {name: IDEAS[name] for name in idea or ([] if also else IDEAS)}
+    chosen |= {changes: changes.split() for changes in also or []}
+    for shape in student or STUDENTS:
+        for name, changes in chosen.items():
+            if (shape, name, seed) in done:
+                continue
+            params = changed([*STUDENTS[shape], *changes, f"seed={seed}"])
+            rows.append({"student": shape, "idea": name, "seed": seed} | measure(params, sets))
+            write_table(rows, out)
+    print(markdown_table([list(rows[0]), *([str(value) for value in r.values()] for r in rows)]))
+
+
+def changed(changes: Sequence[str]) -> Params:
+    """params.yaml with `section.key=value` put in, as `dvc exp run -S` does."""
+    raw: Any = yaml.safe_load(PARAMS.read_text())
+    for change in changes:
+        name, _, value = change.partition("=")
+        *sections, key = name.split(".")
+        place = raw
+        for section in sections:
+            place = place[section]
+        place[key] = yaml.safe_load(value)
+    return validate(raw, Params, where=" ".join(changes))
+
+
+def measure(params: Params, sets: Mapping[str, Sequence[Crop]]) -> dict[str, Any]:
+    """Prune, distill, score; gaps are the student's mean minus the teacher's."""
+    photos, device = Manifest.load(MANIFEST).train, best_device()
+    images = load_images(spread(photos, params.prune.calibration_images), params.data.eval_size)
+    pruned = prune(
+        read_model(TEACHER),
+        params.prune,
+        images=lambda: images.to(device),
+        lpips_metric=lambda: load_lpips(LPIPS).to(device),
+        seed=params.seed,
+        device=device,
+    ).student
+    student, teacher = pruned.to(device), read_model(TEACHER)
+    share = decoder_macs_share(teacher.config, student.config)
+    row: dict[str, Any] = {"decoder_macs": share}
+    row |= gaps({"teacher": teacher, "student": student}, sets, "pruned_", intervals=False)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as state_dir:
+        distill(
+            student,
+            teacher,
+            photos,
+            params,
+            lpips_weights=LPIPS,
+            state_dir=Path(state_dir),
+            cache_dir=work_dir() / "latents",
+            on_epoch=lambda epoch, model: None,
+        )
+    row["seconds"] = time.monotonic() - began
+    return row | gaps({"teacher": teacher, "student": student}, sets, "", intervals=True)
+
+
+def gaps(
+    models: Mapping[str, DCAE], sets: Mapping[str, Sequence[Crop]], prefix: str, *, intervals: bool
+) -> dict[str, float]:
+    """Gaps in PSNR and LPIPS on each set of crops, with half the width of their 95% intervals."""
+    row: dict[str, float] = {}
+    for name, crops in sets.items():
+        with tempfile.TemporaryDirectory() as state_dir:
+            result = evaluate(
+                models,
+                crops,
+                lpips_metric=load_lpips(LPIPS),
+                networks=[],
+                batch_size=8,
+                workers=0,
+                device=best_device(),
+                state_dir=Path(state_dir),
+                cache_dir=work_dir() / "references",
+            )
+        assert result is not None
+        spans = score_intervals(result.values, [crop.path for crop in crops])["gap"]
+        for score in ("psnr_db", "lpips"):
+            gap = result.scores["student"][score] - result.scores["teacher"][score]
+            row[f"{name}{prefix}{score}_gap"] = gap
+            if intervals and (span := spans[score]):
+                row[f"{name}{score}_half"] = (span[1] - span[0]) / 2
+    return row
+
+
+if __name__ == "__main__":
+    typer.run(main)

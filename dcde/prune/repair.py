@@ -1,0 +1,174 @@
+"""Repair of a pruned decoder: its convolutions are fitted anew in closed form, with no training.
+
+Much of what pruning takes away is a linear function of what it leaves. So each convolution that
+writes to the residual stream is fitted once more, by ridge regression on calibration images: from
+what it reads in the student, to what the student's stream lacks of the teacher's. (Least-squares
+reconstruction: He et al., arXiv 1707.06168; ThiNet, arXiv 1707.06342.) The decoder is walked once,
+in its order. So each convolution reads what the repaired ones before it make, and makes up for
+what these could not; and the last one before blocks that were dropped does their work too, as its
+target is the teacher's stream behind these. In the end the output convolution is fitted to the
+teacher's picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dcde.base.errors import UserError
+from dcde.model import DCAE, DCAEConfig
+from dcde.model.blocks import (
+    ConvLayer,
+    ConvPixelShuffle,
+    EfficientViTBlock,
+    GLUMBConv,
+    InterpolateConv,
+    LiteMLA,
+    OpSequential,
+    ResBlock,
+    Residual,
+)
+from dcde.model.dcae import Decoder
+from dcde.prune.channels import Channels
+from dcde.prune.depth import Kept
+from dcde.prune.refit import refit
+
+
+class Branch(NamedTuple):
+    """A residual branch of a decoder."""
+
+    stage: int
+    block: int | None
+    """Its place among the stage's blocks; None: it comes before them."""
+    residual: Residual
+
+
+@torch.no_grad()
+def repair(
+    student: DCAE,
+    teacher: DCAE,
+    kept: Kept,
+    channels: Channels,
+    images: Tensor,
+    *,
+    seed: int,
+    batch_size: int = 4,
+) -> None:
+    """Fit the student's decoder to the teacher's, in place; both are in evaluation mode.
+
+    Args:
+        kept: places of the teacher's blocks that the student has, for each stage.
+        channels: the teacher's channels that the student has, for each "stage<i>" that lost any.
+        images: to fit on, (B, 3, H, W) in [-1, 1], on the models' device.
+        seed: of the positions that regressions are made from.
+    """
+    ours, theirs = branches(student.decoder), branches(teacher.decoder)
+    ends = targets_of(theirs, kept)
+    streams = targets = [teacher.encode(batch) for batch in images.split(batch_size)]
+    for i, branch in enumerate(tqdm(ours, desc="repair", unit="branch")):
+        for _, _, residual in theirs[ends[i - 1] if i else 0 : ends[i]]:
+            targets = [residual(x) for x in targets]
+        places = channels.get(f"stage{branch.stage}")
+        aims = targets if places is None else [x[:, places.to(x.device)] for x in targets]
+        shortcut = branch.residual.shortcut or nn.Identity()
+        shortcuts = [shortcut(x) for x in streams]
+        lacking = [aim - x for aim, x in zip(aims, shortcuts, strict=True)]
+        outputs = _refit_writer(branch.residual.main, streams, lacking, seed + i)
+        streams = [x + y for x, y in zip(shortcuts, outputs, strict=True)]
+    norm, act, last = student.decoder.project_out.op_list
+    pictures = [teacher.decoder.project_out(x) for x in targets]
+    _refit_writer(last, [act(norm(x)) for x in streams], pictures, seed + len(ours))
+
+
+def check_positions(student: DCAEConfig, count: int, _: int, height: int, width: int) -> None:
+    """Refuse to fit convolutions on far fewer positions than they have weights for each output.
+
+    With fewer positions than weights, the fit leaves what it can't know as it was; with less than
+    a tenth as many, it knows too little of any to be better than nothing.
+
+    Args:
+        count, height, width: of the calibration images.
+
+    Raises:
+        UserError: with the least count of images.
+    """
+    decoder, least = student.decoder, 0
+    for i in range(decoder.first_stage, len(decoder.widths)):
+        inside = decoder.inner_width(i) * (9 if decoder.block_types[i] == "R" else 1)
+        positions = height * width // 4**i
+        least = max(least, math.ceil(inside / positions / 10))
+        if i + 1 < len(decoder.widths):
+            seen = positions // 4 if decoder.upsample == "ConvPixelShuffle" else positions
+            least = max(least, math.ceil(9 * decoder.widths[i + 1] / seen / 10))
+    if count < least:
+        raise UserError(
+            f"prune.calibration_images: found {count} images of {height} px to repair the student "
+            f"on, expected at least {least}, or prune.repair: false"
+        )
+
+
+def branches(decoder: Decoder) -> list[Branch]:
+    """All residual branches, in the order in which they run."""
+    last = len(decoder.stages) - 1
+    found = [Branch(last, None, decoder.project_in)]
+    for i in reversed(range(last + 1)):
+        stage = decoder.stages[i]
+        assert isinstance(stage, OpSequential)
+        block = 0
+        for op in stage.op_list:
+            if isinstance(op, EfficientViTBlock):
+                found += [Branch(i, block, op.context_module), Branch(i, block, op.local_module)]
+                block += 1
+            else:
+                assert isinstance(op, Residual)
+                is_block = isinstance(op.main, ResBlock)
+                found.append(Branch(i, block if is_block else None, op))
+                block += is_block
+    return found
+
+
+def targets_of(teacher: Sequence[Branch], kept: Kept) -> list[int]:
+    """For each branch that the student has, how many of the teacher's lie before its target.
+
+    The target is the teacher's stream before the next branch that the student has too.
+    """
+    here = [i for i, b in enumerate(teacher) if b.block is None or b.block in kept[b.stage]]
+    return [*here[1:], len(teacher)]
+
+
+def _refit_writer(
+    main: nn.Module, streams: Sequence[Tensor], wanted: Sequence[Tensor], seed: int
+) -> list[Tensor]:
+    """Fit the last convolution of a branch to what its outputs should be; return what they are."""
+    writer = _writer(main)
+    inputs: list[Tensor] = []
+    handle = writer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    for x in streams:
+        main(x)
+    handle.remove()
+    if isinstance(main, ConvPixelShuffle):
+        refit(writer, inputs, [F.pixel_unshuffle(x, 2) for x in wanted], seed)
+        return [F.pixel_shuffle(writer(x), 2) for x in inputs]
+    refit(writer, inputs, wanted, seed)
+    return [writer(x) for x in inputs]
+
+
+def _writer(main: nn.Module) -> ConvLayer:
+    match main:
+        case ConvLayer():
+            return main
+        case ResBlock():
+            return main.conv2
+        case LiteMLA():
+            return main.proj
+        case GLUMBConv():
+            return main.point_conv
+        case ConvPixelShuffle() | InterpolateConv():
+            return main.conv
+    raise TypeError(f"{type(main).__name__}: not a branch of a decoder")

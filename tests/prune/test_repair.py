@@ -1,0 +1,222 @@
+"""Repair in closed form: exact where it can be, better where it can't, and nothing else touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from dcde.base.errors import UserError
+from dcde.data.crops import load_images
+from dcde.data.folder import Photo
+from dcde.model import DCAE, zoo_config
+from dcde.model.sources import load_model
+from dcde.model.spec import DCAEConfig
+from dcde.prune.channels import Channels, Choice, group_sizes
+from dcde.prune.depth import Kept, prune_depth
+from dcde.prune.narrow import prune_width
+from dcde.prune.regression import Ridge
+from dcde.prune.repair import branches, check_positions, repair, targets_of
+from dcde.prune.widths import narrow_config
+from tests.helpers.cuts import at_random, kill, without
+from tests.helpers.tiny import model_of
+
+KINDS = [("R", "bn2d"), ("R", "trms2d"), ("E", "trms2d"), ("S", "trms2d")]
+UPSAMPLINGS = ["ConvPixelShuffle", "InterpolateConv"]
+WHOLE: Kept = ((), (0, 1), (0,), (0,))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    return torch.rand(24, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def narrowed(
+    model: DCAE,
+    pictures: Tensor,
+    widths: Sequence[int] | None,
+    inner: Sequence[float] | None,
+    choice: Choice = "activation",
+) -> tuple[DCAE, Channels]:
+    config = narrow_config(model.config, widths, inner)
+    return prune_width(model, config, choice, pictures, seed=0)
+
+
+@torch.no_grad()
+def error(student: DCAE, teacher: DCAE, pictures: Tensor) -> float:
+    return (student(pictures) - teacher(pictures)).square().mean().item()
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLINGS)
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_a_student_that_lost_nothing_stays_as_it_is(
+    kind: str, norm: str, upsample: str, pictures: Tensor
+) -> None:
+    teacher = model_of("R" + 2 * kind, norm, upsample)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    student = prune_depth(teacher, WHOLE)
+    repair(student, teacher, WHOLE, {}, pictures, seed=0)
+    with torch.no_grad():
+        torch.testing.assert_close(student(pictures), teacher(pictures), atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert not any(m._forward_pre_hooks for m in (*student.modules(), *teacher.modules()))
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_dead_channels_are_cut_with_no_change(kind: str, norm: str, pictures: Tensor) -> None:
+    teacher = model_of("R" + 2 * kind, norm)
+    sizes = group_sizes(teacher.config.decoder)
+    half = {g: n // 2 if g.endswith("inner") else n for g, n in sizes.items()}
+    kill(teacher, without(sizes, at_random(sizes, half)))
+    student, channels = narrowed(teacher, pictures, None, [1, 0.5, 0.5, 0.5])
+    repair(student, teacher, WHOLE, channels, pictures, seed=0)
+    with torch.no_grad():
+        torch.testing.assert_close(student(pictures), teacher(pictures), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_blocks_that_do_nothing_are_dropped_with_no_change(pictures: Tensor) -> None:
+    teacher = model_of()
+    idle = teacher.decoder.stages[1].op_list[2].main.conv2.norm
+    idle.weight.zero_()
+    idle.bias.zero_()
+    kept: Kept = ((), (0,), (0,), (0,))
+    student = prune_depth(teacher, kept)
+    repair(student, teacher, kept, {}, pictures, seed=0)
+    torch.testing.assert_close(student(pictures), teacher(pictures), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_repair_is_exact_where_what_was_cut_is_a_linear_function_of_what_stays(
+    pictures: Tensor,
+) -> None:
+    """Half of the inner channels are multiples of the others, whose weights can take it over."""
+    teacher = model_of("RRR", "bn2d")
+    for i in (1, 2, 3):
+        stage = teacher.decoder.stages[i]
+        for block in stage.op_list[teacher.config.decoder.first_block(i) :]:
+            conv = block.main.conv1.conv
+            half = len(conv.weight) // 2
+            conv.weight[half:], conv.bias[half:] = 2 * conv.weight[:half], 2 * conv.bias[:half]
+    # silu is not linear: a multiple before it is none behind it
+    config = teacher.config.with_decoder("relu", acts=("relu",) * 4)  # type: ignore[arg-type]
+    relu = DCAE(config).eval()
+    relu.load_state_dict(teacher.state_dict())
+    student, channels = narrowed(relu, pictures, None, [1, 0.5, 0.5, 0.5], "direct")
+    cut = error(student, relu, pictures)
+    repair(student, relu, WHOLE, channels, pictures, seed=0)
+    assert cut > 1e-3 and error(student, relu, pictures) < 1e-4 * cut
+
+
+WAYS: dict[str, tuple[Kept, Sequence[int] | None, Sequence[float] | None]] = {
+    "depth": (((), (1,), (0,), (0,)), None, None),
+    "inside": (WHOLE, None, [1, 0.25, 0.25, 0.25]),
+    "stream": (WHOLE, (16, 32, 32, 32), None),
+    "all": (((), (1,), (0,), (0,)), (16, 32, 32, 32), [1, 0.25, 0.25, 0.25]),
+}
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLINGS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_every_kind_of_student_comes_nearer_to_its_teacher(
+    kind: str, norm: str, way: str, upsample: str, pictures: Tensor
+) -> None:
+    """Also on pictures that it was not fitted on, and in training mode on those that it was."""
+    kept, widths, inner = WAYS[way]
+    teacher = model_of("R" + 2 * kind, norm, upsample)
+    student, channels = prune_depth(teacher, kept), {}
+    if widths or inner:
+        student, channels = narrowed(student, pictures, widths, inner)
+    others = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    cut = error(student, teacher, pictures), error(student, teacher, others)
+    repair(student, teacher, kept, channels, pictures, seed=0)
+    assert error(student, teacher, pictures) < 0.9 * cut[0]
+    assert error(student, teacher, others) < cut[1]
+    with torch.no_grad():
+        expected = student(pictures)
+        torch.testing.assert_close(student.train()(pictures), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_bundled_teachers_student_is_nearly_as_good_on_other_photos(
+    photo_list: tuple[Photo, ...],
+) -> None:
+    teacher = load_model("bundled:dc-ae-f16c16-photos")
+    kept: Kept = ((), (4,), (8, 9), (1,), (1,))  # the shape of w4-v3
+    images = load_images(photo_list, 128)
+    student = prune_depth(teacher, kept)
+    cut = error(student, teacher, images[3:])
+    repair(student, teacher, kept, {}, images[:3], seed=0)
+    assert error(student, teacher, images[3:]) < cut / 3
+
+
+def test_the_seed_decides_every_bit(pictures: Tensor) -> None:
+    teacher = model_of()
+    kept, _, _ = WAYS["depth"]
+
+    def state(seed: int) -> dict[str, Tensor]:
+        student = prune_depth(teacher, kept)
+        repair(student, teacher, kept, {}, pictures, seed=seed)
+        return student.state_dict()
+
+    first, again, other = state(0), state(0), state(1)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+def test_fewer_positions_than_unknowns(pictures: Tensor) -> None:
+    """A 32 px picture is 16 positions in the coarsest stage, which has 64 * 9 weights an output."""
+    teacher, (kept, _, _) = model_of("RRR"), WAYS["depth"]
+    student = prune_depth(teacher, kept)
+    one = pictures[:1, :, :32, :32]
+    cut = error(student, teacher, one)
+    repair(student, teacher, kept, {}, one, seed=0)
+    assert error(student, teacher, one) < cut
+    assert all(tensor.isfinite().all() for tensor in student.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "least"),
+    [
+        (zoo_config("dc-ae-f32c32-in-1.0"), 512, 4),  # 9216 / (16 * 16) / 10
+        (zoo_config("dc-ae-f32c32-sana-1.0"), 512, 2),  # twice the resolution: 9216 / (32 * 32)...
+        (zoo_config("dc-ae-f16c16-photos"), 256, 1),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_far_too_few_photos_are_refused(config: DCAEConfig, size: int, least: int) -> None:
+    check_positions(config, least, 3, size, size)
+    with pytest.raises(
+        UserError, match=rf"prune\.calibration_images: found {least - 1} .* least {least}"
+    ):
+        check_positions(config, least - 1, 3, size, size)
+
+
+def test_a_target_lies_before_the_next_block_that_was_kept() -> None:
+    theirs = branches(model_of("RES").decoder)
+    # project_in; S block (2); up, E block (2); up, R, R
+    assert [(b.stage, b.block) for b in theirs] == [
+        *[(3, None), (3, 0), (3, 0)],
+        *[(2, None), (2, 0), (2, 0)],
+        *[(1, None), (1, 0), (1, 1)],
+    ]
+    assert targets_of(theirs, WHOLE) == [*range(1, 10)]
+    assert targets_of(theirs, ((), (1,), (0,), (0,))) == [1, 2, 3, 4, 5, 6, 8, 9]
+    assert targets_of(theirs, ((), (0,), (0,), (0,))) == [1, 2, 3, 4, 5, 6, 7, 9]
+
+
+def test_ridge_regression_against_its_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(50, n, generator=generator) for n in (6, 3))
+    x += 5
+    fit = Ridge(6, 3, bias=True, device=torch.device("cpu"))
+    for part in zip(x.split(20), y.split(20), strict=True):
+        fit.add(*part)
+    weight, bias = fit.solve(0.1)
+    centred = (x - x.mean(dim=0)).double()
+    pull = 0.1 * centred.square().mean() * len(x) * torch.eye(6)
+    expected = torch.linalg.solve(centred.T @ centred + pull, centred.T @ y.double()).T
+    torch.testing.assert_close(weight, expected.float())
+    torch.testing.assert_close(bias, y.mean(dim=0) - expected.float() @ x.mean(dim=0))
