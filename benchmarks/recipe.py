@@ -11,6 +11,7 @@ line that is in the file already is not run again, so that a long table can be m
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -80,7 +81,7 @@ def main(
     size: Annotated[int, typer.Option(help="Side of their centre crops.")] = 512,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    sets = {"": Manifest.load(MANIFEST).eval}
+    sets: dict[str, Sequence[Crop]] = {"": Manifest.load(MANIFEST).eval}
     if images is not None:
         sets["others_"] = crops_to_score(images, size)
     rows: list[dict[str, Any]] = list(read_table(out)) if out.is_file() else []
@@ -112,26 +113,16 @@ def changed(changes: Sequence[str]) -> Params:
 
 def measure(params: Params, sets: Mapping[str, Sequence[Crop]]) -> dict[str, Any]:
     """Prune, distill, score; gaps are the student's mean minus the teacher's."""
-    photos, device = Manifest.load(MANIFEST).train, best_device()
-    images = load_images(spread(photos, params.prune.calibration_images), params.data.eval_size)
-    pruned = prune(
-        read_model(TEACHER),
-        params.prune,
-        images=lambda: images.to(device),
-        lpips_metric=lambda: load_lpips(LPIPS).to(device),
-        seed=params.seed,
-        device=device,
-    ).student
-    student, teacher = pruned.to(device), read_model(TEACHER)
+    student, teacher = pruned_student(params), read_model(TEACHER)
     share = decoder_macs_share(teacher.config, student.config)
     row: dict[str, Any] = {"decoder_macs": share}
-    row |= gaps({"teacher": teacher, "student": student}, sets, "pruned_", intervals=False)
+    row |= gaps({"teacher": teacher, "student": student}, {"": sets[""]}, "pruned_")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as state_dir:
         distill(
             student,
             teacher,
-            photos,
+            Manifest.load(MANIFEST).train,
             params,
             lpips_weights=LPIPS,
             state_dir=Path(state_dir),
@@ -139,18 +130,32 @@ def measure(params: Params, sets: Mapping[str, Sequence[Crop]]) -> dict[str, Any
             on_epoch=lambda epoch, model: None,
         )
     row["seconds"] = time.monotonic() - began
-    return row | gaps({"teacher": teacher, "student": student}, sets, "", intervals=True)
+    return row | gaps({"teacher": teacher, "student": student}, sets, "")
+
+
+def pruned_student(params: Params) -> DCAE:
+    """The pipeline's teacher, pruned as the parameters say."""
+    photos, device = Manifest.load(MANIFEST).train, best_device()
+    images = load_images(spread(photos, params.prune.calibration_images), params.data.eval_size)
+    return prune(
+        read_model(TEACHER),
+        params.prune,
+        images=lambda: images.to(device),
+        lpips_metric=lambda: load_lpips(LPIPS).to(device),
+        seed=params.seed,
+        device=device,
+    ).student
 
 
 def gaps(
-    models: Mapping[str, DCAE], sets: Mapping[str, Sequence[Crop]], prefix: str, *, intervals: bool
+    models: Mapping[str, DCAE], sets: Mapping[str, Sequence[Crop]], prefix: str
 ) -> dict[str, float]:
     """Gaps in PSNR and LPIPS on each set of crops, with half the width of their 95% intervals."""
     row: dict[str, float] = {}
     for name, crops in sets.items():
         with tempfile.TemporaryDirectory() as state_dir:
             result = evaluate(
-                models,
+                copy.deepcopy(models),  # it leaves them in inference mode: they would not train
                 crops,
                 lpips_metric=load_lpips(LPIPS),
                 networks=[],
@@ -165,8 +170,8 @@ def gaps(
         for score in ("psnr_db", "lpips"):
             gap = result.scores["student"][score] - result.scores["teacher"][score]
             row[f"{name}{prefix}{score}_gap"] = gap
-            if intervals and (span := spans[score]):
-                row[f"{name}{score}_half"] = (span[1] - span[0]) / 2
+            if span := spans[score]:
+                row[f"{name}{prefix}{score}_half"] = (span[1] - span[0]) / 2
     return row
 
 

@@ -256,3 +256,19 @@ def test_impossible_widths_are_refused_before_anything_is_measured() -> None:
         UserError, match=r"prune\.width_list: .* nearest allowed is \[4, 8, 16, 32\]"
     ):
         check_prune(tiny_config(), params(width_list=[4, 8, 16, 20]))
+
+
+def test_too_few_photos_to_repair_on_are_refused_before_anything_is_measured(
+    tiny_model: DCAE,
+) -> None:
+    with pytest.raises(
+        UserError, match=r"prune\.calibration_images: found 1 images of 32 px .* least 2"
+    ):
+        prune(
+            tiny_model,
+            params(method="influence", repair=True),
+            images=lambda: torch.zeros(1, 3, 32, 32),
+            lpips_metric=lambda: pytest.fail("something was measured"),
+            seed=0,
+            device=torch.device("cpu"),
+        )
