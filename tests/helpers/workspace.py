@@ -88,7 +88,7 @@ def copy_repository(folder: Path, photos: Path) -> None:
         {
             "data.source": str(photos),
             "data.val_fraction": 0.4,
-            "data.eval_size": 64,
+            "data.eval_size": 128,
             "data.eval_crops": 2,
             "distill.epochs": 2,
             "distill.division_epoch": 1,
