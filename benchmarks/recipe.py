@@ -11,7 +11,6 @@ line that is in the file already is not run again, so that a long table can be m
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -155,7 +154,7 @@ def gaps(
     for name, crops in sets.items():
         with tempfile.TemporaryDirectory() as state_dir:
             result = evaluate(
-                copy.deepcopy(models),  # it leaves them in inference mode: they would not train
+                models,
                 crops,
                 lpips_metric=load_lpips(LPIPS),
                 networks=[],

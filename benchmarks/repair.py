@@ -8,14 +8,13 @@ Run `dvc repro` first: photos, teacher and networks are the pipeline's.
 
 from __future__ import annotations
 
-from benchmarks.recipe import changed, gaps, pruned_student
+from benchmarks.recipe import WHOLE, changed, gaps, pruned_student
 from dcde.base.paths import MANIFEST, TEACHER
 from dcde.data.manifest import Manifest
 from dcde.model.checkpoint import read_model
 from dcde.prune.choose import decoder_macs_share
 from dcde.report.tables import markdown_table
 
-WHOLE = ["prune.inner_ratio=null", "prune.channels=null"]
 SHAPES: dict[str, list[str]] = {
     "default": [],
     "[0, 1, 2, 1, 1], whole blocks, the first": [
@@ -45,8 +44,8 @@ SHAPES: dict[str, list[str]] = {
 
 def main() -> None:
     crops, teacher = {"": Manifest.load(MANIFEST).eval}, read_model(TEACHER)
-    table = [["student", "MACs %", "cut: PSNR gap dB", "LPIPS gap", "repaired: PSNR gap dB"]]
-    table[0].append("LPIPS gap")
+    head = ["student", "MACs %", "cut: PSNR gap dB", "LPIPS gap"]
+    table = [[*head, "repaired: PSNR gap dB", "LPIPS gap"]]
     for name, changes in SHAPES.items():
         row = [name]
         for repair in ("false", "true"):

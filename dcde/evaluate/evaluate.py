@@ -61,7 +61,7 @@ def image_rows(evaluation: Evaluation, crops: Sequence[Crop]) -> list[dict[str, 
     ]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     models: Mapping[str, DCAE],
     crops: Sequence[Crop],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -43,11 +45,16 @@ def input_energy(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[st
 
 @torch.inference_mode()
 def picture_scores(
-    model: DCAE, images: Tensor, lpips_metric: nn.Module, *, batch_size: int = 8
+    model: DCAE, latents: Sequence[Tensor], images: Tensor, lpips_metric: nn.Module
 ) -> dict[str, float]:
-    """Mean PSNR in dB and mean LPIPS of what the model makes of (B, 3, H, W) images in [-1, 1]."""
-    originals = images.split(batch_size)
-    pictures = [model(batch).clamp(-1, 1) for batch in originals]
+    """Mean PSNR in dB and mean LPIPS of decoded pictures.
+
+    Args:
+        latents: batches of them, of the images in their order.
+        images: (B, 3, H, W) in [-1, 1].
+    """
+    originals = images.split([len(latent) for latent in latents])
+    pictures = [model.decode(latent).clamp(-1, 1) for latent in latents]
     distances = [lpips_metric(*pair).flatten() for pair in zip(pictures, originals, strict=True)]
     return {
         "psnr_db": mean_psnr_db(pictures, originals),

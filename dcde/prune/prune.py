@@ -20,6 +20,9 @@ from dcde.prune.narrow import prune_width
 from dcde.prune.repair import check_positions, repair
 from dcde.prune.widths import narrow_config
 
+ENCODED_AT_ONCE = 4
+"""Images in a batch of repair: few, as it holds features of the full resolution."""
+
 
 @dataclass(frozen=True)
 class Pruning:
@@ -58,7 +61,7 @@ def prune(
     check_prune(teacher.config, params)
     if params.repair:
         narrow = narrow_config(teacher.config, params.width_list, params.inner_ratio)
-        check_positions(narrow, *images().shape)
+        check_positions(narrow, len(images()), images().shape[-1])
     blocks: Sequence[BlockInfluence] = []
     if params.method == "influence":
         blocks = block_influence(teacher.to(device), images(), lpips_metric())
@@ -71,10 +74,16 @@ def prune(
         student, channels = prune_width(student, config, params.channels, images(), seed=seed)
     scores = {}
     if params.repair:
-        scores["cut"] = picture_scores(student, images(), lpips_metric())
-        repair(student, teacher.to(device), kept, channels, images(), seed=seed)
-        scores["repaired"] = picture_scores(student, images(), lpips_metric())
+        latents = _encode(teacher.to(device), images())
+        scores["cut"] = picture_scores(student, latents, images(), lpips_metric())
+        repair(student, teacher, kept, channels, latents, seed=seed)
+        scores["repaired"] = picture_scores(student, latents, images(), lpips_metric())
     return Pruning(student.cpu(), kept, blocks, scores)
+
+
+@torch.no_grad()
+def _encode(model: DCAE, images: Tensor) -> list[Tensor]:
+    return [model.encode(batch) for batch in images.split(ENCODED_AT_ONCE)]
 
 
 def stage_table(teacher: DCAEConfig, pruning: Pruning) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,27 +29,32 @@ def refit(layer: ConvLayer, inputs: Sequence[Tensor], wanted: Sequence[Tensor], 
         wanted: (B, C_out, H, W) for each batch.
         seed: of the positions that are drawn.
     """
-    weight = layer.conv.weight.flatten(1)
+    samples = _samples(layer.conv, inputs, wanted, seed)
     if isinstance(layer.norm, RMSNorm2d):
-        norm = layer.norm
-        # A channel that the norm scales down to nothing can't be had by a larger weight.
-        least = 0.1 * norm.weight.square().mean().sqrt()
-        scale = norm.weight.sign() * norm.weight.abs().clamp(min=least)
-        scale = scale.where(scale != 0, least)
-        fit = Ridge(weight.shape[1], len(weight), bias=False, device=weight.device)
-        for x, y in _samples(layer.conv, inputs, wanted, seed):
-            out = F.linear(x, weight)
-            rms = (out.square().mean(dim=1, keepdim=True) + norm.eps).sqrt()
-            fit.add(x / rms, (y - norm.weight * out / rms - norm.bias) / scale)
-        weight = weight + fit.solve(RIDGE_BEFORE_RMS_NORM)[0]
-        layer.conv.weight.copy_(weight.view_as(layer.conv.weight))
+        _step_before_rms_norm(layer.conv, layer.norm, samples)
         return
     weight, bias = _with_norm(layer)
     fit = Ridge(weight.shape[1], len(weight), bias=True, device=weight.device)
-    for x, y in _samples(layer.conv, inputs, wanted, seed):
+    for x, y in samples:
         fit.add(x, y - F.linear(x, weight, bias))
     more, more_bias = fit.solve(RIDGE)
     _put(layer, weight + more, bias + more_bias, inputs)
+
+
+def _step_before_rms_norm(
+    conv: nn.Conv2d, norm: RMSNorm2d, samples: Iterable[tuple[Tensor, Tensor]]
+) -> None:
+    """One linear step, as if the RMS of each position stayed what it is."""
+    weight = conv.weight.flatten(1)
+    # A channel that the norm scales down to nothing can't be had by a larger weight.
+    least = 0.1 * norm.weight.square().mean().sqrt()
+    scale = norm.weight.abs().clamp(min=least).copysign(norm.weight)
+    fit = Ridge(weight.shape[1], len(weight), bias=False, device=weight.device)
+    for x, y in samples:
+        out = F.linear(x, weight)
+        rms = (out.square().mean(dim=1, keepdim=True) + norm.eps).sqrt()
+        fit.add(x / rms, (y - norm.weight * out / rms - norm.bias) / scale)
+    conv.weight.copy_((weight + fit.solve(RIDGE_BEFORE_RMS_NORM)[0]).view_as(conv.weight))
 
 
 def _samples(

@@ -56,30 +56,29 @@ def repair(
     teacher: DCAE,
     kept: Kept,
     channels: Channels,
-    images: Tensor,
+    latents: Sequence[Tensor],
     *,
     seed: int,
-    batch_size: int = 4,
 ) -> None:
     """Fit the student's decoder to the teacher's, in place; both are in evaluation mode.
 
     Args:
         kept: places of the teacher's blocks that the student has, for each stage.
         channels: the teacher's channels that the student has, for each "stage<i>" that lost any.
-        images: to fit on, (B, 3, H, W) in [-1, 1], on the models' device.
+        latents: batches of them to fit on, (B, latent_channels, h, w), on the models' device.
         seed: of the positions that regressions are made from.
     """
     ours, theirs = branches(student.decoder), branches(teacher.decoder)
     ends = targets_of(theirs, kept)
     widths = zip(student.config.decoder.widths, teacher.config.decoder.widths, strict=True)
     narrower = {i for i, (width, full) in enumerate(widths) if width < full}
-    streams = targets = [teacher.encode(batch) for batch in images.split(batch_size)]
+    streams = targets = list(latents)
     for i, branch in enumerate(tqdm(ours, desc="repair", unit="branch")):
         for _, _, residual in theirs[ends[i - 1] if i else 0 : ends[i]]:
             targets = [residual(x) for x in targets]
         aims = targets
         if branch.stage in narrower:
-            places = channels[f"stage{branch.stage}"].to(images.device)
+            places = channels[f"stage{branch.stage}"].to(latents[0].device)
             aims = [x[:, places] for x in targets]
         shortcut = branch.residual.shortcut or nn.Identity()
         shortcuts = [shortcut(x) for x in streams]
@@ -92,14 +91,15 @@ def repair(
         _refit_writer(last, [act(norm(x)) for x in streams], pictures, seed + len(ours))
 
 
-def check_positions(student: DCAEConfig, count: int, _: int, height: int, width: int) -> None:
+def check_positions(student: DCAEConfig, count: int, size: int) -> None:
     """Refuse to fit convolutions on far fewer positions than they have weights for each output.
 
     With fewer positions than weights, the fit leaves what it can't know as it was; with less than
     a tenth as many, it knows too little of any to be better than nothing.
 
     Args:
-        count, height, width: of the calibration images.
+        count: of the calibration images.
+        size: their side in pixels.
 
     Raises:
         UserError: with the least count of images.
@@ -107,14 +107,14 @@ def check_positions(student: DCAEConfig, count: int, _: int, height: int, width:
     decoder, least = student.decoder, 0
     for i in range(decoder.first_stage, len(decoder.widths)):
         inside = decoder.inner_width(i) * (9 if decoder.block_types[i] == "R" else 1)
-        positions = height * width // 4**i
+        positions = size**2 // 4**i
         least = max(least, math.ceil(inside / positions / 10))
         if i + 1 < len(decoder.widths):
             seen = positions // 4 if decoder.upsample == "ConvPixelShuffle" else positions
             least = max(least, math.ceil(9 * decoder.widths[i + 1] / seen / 10))
     if count < least:
         raise UserError(
-            f"prune.calibration_images: found {count} images of {height} px to repair the student "
+            f"prune.calibration_images: found {count} images of {size} px to repair the student "
             f"on, expected at least {least}, or prune.repair: false"
         )
 
