@@ -187,3 +187,13 @@ def test_evaluate_ranks_a_pruned_model_below_its_teacher(
     assert scores["teacher"] == scores["student"] != scores["pruned"]
     gap = gap_to_teacher(scores)
     assert gap["psnr_db"] == 0 and gap["psnr_db_recovered"] == 1
+
+
+def test_a_model_that_was_measured_can_still_be_trained(
+    tiny_model: DCAE, photo_list: tuple[Photo, ...], tmp_path: Path
+) -> None:
+    tiny_model.requires_grad_(False)
+    measure({"teacher": tiny_model}, eval_crops(photo_list[0], 64, 1), tmp_path)
+    tiny_model.requires_grad_(True)
+    tiny_model.decode(torch.zeros(1, 4, 8, 8)).mean().backward()
+    assert all(p.grad is not None for p in tiny_model.decoder.parameters())
