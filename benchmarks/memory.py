@@ -92,7 +92,12 @@ def peak_gib(
     ):
         teacher = DCAE(zoo_config(TEACHER)).requires_grad_(False).eval().decoder
         student = DCAE(zoo_config(STUDENT))
-        freeze(student, project_out=params.freeze_project_out, checkpoint_activations=checkpoint)
+        freeze(
+            student,
+            encoder=True,
+            project_out=params.freeze_project_out,
+            checkpoint_activations=checkpoint,
+        )
         student.encoder = nn.Identity()  # type: ignore[assignment]  # a step needs latents alone
         adversary = Adversary(recipe.gan, recipe.optimizer_d, accelerator)
         task = DistillTask(student.decoder, teacher, params.tap)

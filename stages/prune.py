@@ -33,6 +33,7 @@ def main() -> None:
         return load_lpips(LPIPS).to(device)
 
     teacher = read_model(TEACHER)
+    teacher.config.check_image_size("data.eval_size", params.data.eval_size)
     pruning = prune(
         teacher,
         params.prune,

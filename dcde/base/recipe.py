@@ -81,6 +81,8 @@ class DistillParams(TrainParams):
     tap: Literal[0, 1, 2, 3]
     """Where features are compared: 0 output of project_out, 1 before it, 2 after its norm, 3 after
     its activation."""
+    freeze_encoder: bool
+    """Whether the student's encoder stays the teacher's, so that it decodes the same latents."""
     freeze_project_out: bool
     dynamic_loss: bool
     division_epoch: PositiveInt

@@ -49,11 +49,7 @@ def score_models(
         UserError: before any work, if a model can't encode these crops or weights are missing.
     """
     for name, model in models.items():
-        f = model.config.downsampling
-        if crops[0].size % f:
-            raise UserError(
-                f"{name}: found crops of {crops[0].size} pixels, expected a multiple of {f}"
-            )
+        model.config.check_image_size(f"{name}: crops", crops[0].size)
     folder = find_networks()
     lpips_metric = load_lpips(folder / LPIPS_ALEX)
     networks = [lite0_network(folder / LITE0)]

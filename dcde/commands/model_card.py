@@ -13,7 +13,7 @@ from dcde.base.paths import EVAL_IMAGES, EVAL_METRICS, PARAMS, PROFILE_COSTS
 from dcde.base.results import read_table
 from dcde.model import DCAEConfig
 from dcde.model.checkpoint import Layout, read_model, write_model
-from dcde.model.diffusers_format import NotExpressibleError, config_to_diffusers
+from dcde.model.diffusers_format import expressible
 from dcde.report.tables import markdown_table, score_table
 
 RECIPE = ("seed", "prune", "distill", "loss", "gan", "optimizer", "optimizer_d")
@@ -35,11 +35,7 @@ def write_repository(source: Path, folder: Path, *, repo: str, licence: str | No
         UserError: if the model can't be read.
     """
     model = read_model(source)
-    layout: Layout = "diffusers"
-    try:
-        config_to_diffusers(model.config)
-    except NotExpressibleError:
-        layout = "safetensors"
+    layout: Layout = "diffusers" if expressible(model.config) else "safetensors"
     with whole_folder(folder) as partial:
         write_model(model, partial, layout)
         (partial / "README.md").write_text(_card(model.config, repo, layout, source, licence))

@@ -13,13 +13,16 @@ import yaml
 
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.paths import PRESETS
-from dcde.model import DCAEConfig, zoo_config, zoo_names
+from dcde.model import DCAEConfig, DecoderConfig, zoo_config, zoo_names
 from dcde.model.costs import saved_percent, static_costs
+from dcde.model.diffusers_format import expressible
 from dcde.prune.depth import student_config
 from dcde.prune.widths import narrow_config
 
-SHARED = "extends"
-"""Key that names another preset whose settings come first."""
+SHARED, ABOUT = "extends", "about"
+"""Keys that are no parameters: another preset, whose settings come first, and what this one is."""
+ORIGINAL = "original"
+"""What presets extend that keep to the recipe of the first published students."""
 
 
 def read_preset(folder: Path, name: str) -> dict[str, Any]:
@@ -28,13 +31,20 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
     Raises:
         UserError: for an unknown name, listing those there are.
     """
+    settings: dict[str, Any] = {}
+    for file in _files(folder, name):
+        settings = merge(file, settings)
+    return {key: value for key, value in settings.items() if key not in (SHARED, ABOUT)}
+
+
+def _files(folder: Path, name: str) -> list[dict[str, Any]]:
+    """What a preset's file says, and those that it extends, in turn."""
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(preset_names(folder)) or "none: run it in the repository's root"
         raise UserError(f"preset {name!r} is unknown, expected one of: {known}")
-    settings: dict[str, Any] = yaml.safe_load(path.read_text())
-    base = settings.pop(SHARED, None)
-    return settings if base is None else merge(read_preset(folder, base), settings)
+    file: dict[str, Any] = yaml.safe_load(path.read_text())
+    return [file, *(_files(folder, file[SHARED]) if SHARED in file else ())]
 
 
 def preset_names(folder: Path) -> list[str]:
@@ -71,43 +81,76 @@ def overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 @dataclass(frozen=True)
 class PresetRow:
-    """What a preset's student costs, computed from its architecture."""
+    """What a preset's student is and costs, computed from its architecture."""
 
     name: str
-    depth_list: tuple[int, ...]
+    teacher: str
+    student: DCAEConfig
+    cut: str
+    """What the student has less of: blocks, channels inside them, or channels between them."""
     resolution: int
     decoder_gmacs: float
     total_gmacs: float
     decoder_mparams: float
     decoder_macs_saved_percent: float
     total_macs_saved_percent: float
+    recipe: str
+    about: str
+
+    def cells(self) -> dict[str, str]:
+        """As `preset --list` shows it."""
+        return {
+            "name": self.name,
+            "teacher": self.teacher,
+            "blocks": str(list(self.student.decoder.depths)),
+            "cut": self.cut,
+            "decoder GMACs": f"{self.decoder_gmacs:.1f} (-{self.decoder_macs_saved_percent:.1f}%)",
+            "parameters": f"{self.decoder_mparams:.2f} M",
+            "diffusers": "yes" if expressible(self.student) else "no",
+            "recipe": self.recipe,
+            "about": self.about,
+        }
 
 
 def preset_row(folder: Path, name: str) -> PresetRow:
     """Count the student of a preset, whose teacher must be in the zoo by name."""
-    settings = read_preset(folder, name)
+    settings, files = read_preset(folder, name), _files(folder, name)
     teacher = _zoo_teacher(settings["teacher"]["source"])
     prune = settings["prune"]
-    depth_list = tuple(prune["depth_list"])
     resolution = settings["data"]["eval_size"]
-    full = static_costs(teacher, resolution)
     student = narrow_config(
-        student_config(teacher, depth_list), prune["width_list"], prune["inner_ratio"]
+        student_config(teacher, tuple(prune["depth_list"])),
+        prune["width_list"],
+        prune["inner_ratio"],
     )
     costs = static_costs(student, resolution)
     return PresetRow(
         name=name,
-        depth_list=depth_list,
+        teacher=teacher.name,
+        student=student,
+        cut=_cut(student.decoder, teacher.decoder),
         resolution=resolution,
         decoder_gmacs=costs["decoder_macs"] / 1e9,
         total_gmacs=costs["total_macs"] / 1e9,
         decoder_mparams=costs["decoder_params"] / 1e6,
-        **saved_percent(costs, full),
+        recipe="original" if ORIGINAL in (file.get(SHARED) for file in files) else "ours",
+        about=files[0].get(ABOUT, ""),
+        **saved_percent(costs, static_costs(teacher, resolution)),
     )
 
 
+def _cut(student: DecoderConfig, teacher: DecoderConfig) -> str:
+    parts = {
+        "blocks": student.depths != teacher.depths,
+        "inside": student.inner_widths is not None,
+        "stream": student.widths != teacher.widths,
+    }
+    return ", ".join(part for part, is_cut in parts.items() if is_cut)
+
+
 def _zoo_teacher(source: str) -> DCAEConfig:
-    name = source.partition(":")[2].partition("@")[0].rpartition("/")[2]
+    """The architecture that a source names: `hf:<owner>/<name>[-diffusers][@revision]`, say."""
+    name = source.partition(":")[2].partition("@")[0].rpartition("/")[2].removesuffix("-diffusers")
     if name not in zoo_names():
         raise UserError(f"teacher.source: found {source!r}, expected a model of the zoo")
     return zoo_config(name)
@@ -128,19 +171,9 @@ def preset(
 
 
 def _table() -> str:
-    """All presets; GMACs are of one image at the preset's resolution."""
-    names = preset_names(PRESETS)
-    column = max(map(len, names), default=0)
-    lines = [
-        f"{'name':{column}} {'decoder depths':22} {'px':>4} {'decoder GMACs':>20} "
-        f"{'total GMACs':>20} {'decoder params':>15}"
-    ]
-    for name in names:
-        row = preset_row(PRESETS, name)
-        decoder = f"{row.decoder_gmacs:.1f} (-{row.decoder_macs_saved_percent:.1f}%)"
-        total = f"{row.total_gmacs:.1f} (-{row.total_macs_saved_percent:.1f}%)"
-        lines.append(
-            f"{row.name:{column}} {row.depth_list!s:22} {row.resolution:4} {decoder:>20} "
-            f"{total:>20} {row.decoder_mparams:13.2f} M"
-        )
-    return "\n".join(lines)
+    """All presets, in columns; GMACs are of one image at the preset's resolution."""
+    presets = [preset_row(PRESETS, name).cells() for name in preset_names(PRESETS)]
+    rows = [list(presets[0]), *(list(cells.values()) for cells in presets)] if presets else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from dcde.base.devices import channels_last
 from dcde.base.errors import UserError
@@ -42,7 +43,7 @@ def distill(
     cache_dir: Path,
     on_epoch: Callable[[int, DCAE], None],
 ) -> None:
-    """Train the student's decoder in place, continuing an unfinished run in `state_dir`.
+    """Train the student in place, continuing an unfinished run in `state_dir`.
 
     With several processes, the main one's student is the result.
 
@@ -58,15 +59,25 @@ def distill(
     features = not weights.keys().isdisjoint(FEATURE_TERMS)
 
     check_fit(student.config, teacher.config, params, features=features)
-    deep = deep_parameters(student.decoder, params.shallow_stages)
+    deep = [
+        *deep_parameters(student.decoder, params.shallow_stages),
+        *student.encoder.parameters(),
+    ]
     plan = plan_crops(photos, params, recipe.seed)
     accelerator = make_accelerator(params.precision)
     check_batch_size(params.batch_size, plan.training.samples, accelerator)
+
+    if accelerator.is_main_process and not params.freeze_encoder:
+        tqdm.write(
+            "warning: distill.freeze_encoder is false, so that the student's latents become other "
+            "ones than the teacher's: no diffusion model that was made for the teacher fits it"
+        )
 
     device = accelerator.device
     channels_last(teacher, device).requires_grad_(False).eval()
     freeze(
         student.to(device),
+        encoder=params.freeze_encoder,
         project_out=params.freeze_project_out,
         checkpoint_activations=params.checkpoint_activations,
     )
@@ -82,6 +93,7 @@ def distill(
             cached(plan.validation)(plan.validation),
             load_lpips(lpips_weights).to(device),
             params.batch_size,
+            encode=not params.freeze_encoder,
         )
         if plan.validation
         else lambda student: {}
@@ -92,15 +104,17 @@ def distill(
             return weights
         return dynamic_weights(weights, epoch, params.epochs, params.division_epoch)
 
-    def epoch_done(epoch: int, decoder: nn.Module) -> Mapping[str, float]:
-        shown = _with_decoder(student, decoder, device)
+    trained = student.decoder if params.freeze_encoder else student
+
+    def epoch_done(epoch: int, module: nn.Module) -> Mapping[str, float]:
+        shown = _student_with(student, module, device)
         on_epoch(epoch, shown)
         scores = validate(shown)
         keep_student(shown, scores, state_dir)
         return scores
 
     Trainer(
-        DistillTask(student.decoder, fold_norms(teacher.decoder) if features else None, params.tap),
+        DistillTask(trained, fold_norms(teacher.decoder) if features else None, params.tap),
         accelerator=accelerator,
         terms=build_terms(weights, lpips_weights, device),
         weights_at=weights_at,
@@ -117,7 +131,7 @@ def distill(
     ).run()
 
     if params.select == "best" and accelerator.is_main_process:
-        student.decoder.load_state_dict(read_model(state_dir / BEST).decoder.state_dict())
+        student.load_state_dict(read_model(state_dir / BEST).state_dict())
     student.eval()
 
 
@@ -139,16 +153,15 @@ def check_fit(
             f"teacher {theirs}, so that their features can't be compared: expected 0 (the image), "
             "or loss.feature: 0"
         )
-    if params.crops.image_size % teacher.downsampling:
-        raise UserError(
-            f"distill.crops.image_size: found {params.crops.image_size}, "
-            f"expected a multiple of {teacher.downsampling}"
-        )
+    teacher.check_image_size("distill.crops.image_size", params.crops.image_size)
 
 
-def _with_decoder(student: DCAE, decoder: nn.Module, device: torch.device) -> DCAE:
-    """The student with its encoder, and a copy of this decoder."""
+def _student_with(student: DCAE, trained: nn.Module, device: torch.device) -> DCAE:
+    """A copy of the student with these weights, which are a whole student's or its decoder's."""
     shown = DCAE(student.config).to(device).eval()
-    shown.encoder = student.encoder
-    shown.decoder.load_state_dict(decoder.state_dict())
+    if isinstance(trained, DCAE):
+        shown.load_state_dict(trained.state_dict())
+    else:
+        shown.encoder = student.encoder
+        shown.decoder.load_state_dict(trained.state_dict())
     return shown

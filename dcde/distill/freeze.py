@@ -11,15 +11,19 @@ from dcde.model import DCAE, Decoder
 from dcde.model.blocks import OpSequential
 
 
-def freeze(student: DCAE, *, project_out: bool, checkpoint_activations: bool) -> None:
-    """Let only the decoder train: the encoder is the teacher's, or latents would not be the same.
+def freeze(
+    student: DCAE, *, encoder: bool, project_out: bool, checkpoint_activations: bool
+) -> None:
+    """Let the decoder train and, where it is not frozen, the encoder.
 
     Args:
+        encoder: whether the encoder stays the teacher's, so that latents stay the same.
         project_out: whether the decoder's output layer stays as it is too.
         checkpoint_activations: whether blocks are computed again in the backward pass.
     """
     student.requires_grad_(False)
     student.decoder.requires_grad_(True)
+    student.encoder.requires_grad_(not encoder)
     if project_out:
         student.decoder.project_out.requires_grad_(False)
     for stage in student.decoder.stages:

@@ -26,10 +26,18 @@ BEST, LAST = "best", "last"
 
 
 class Validation:
-    """Mean PSNR and LPIPS of a student's pictures, rounded as they would be saved."""
+    """Mean PSNR and LPIPS of a student's pictures, rounded as they would be saved.
 
-    def __init__(self, crops: LatentDataset, lpips_metric: nn.Module, batch_size: int) -> None:
-        self.crops, self.lpips_metric, self.batch_size = crops, lpips_metric, batch_size
+    Args:
+        crops: with the teacher's latents.
+        encode: whether the student has an encoder, and so latents, of its own.
+    """
+
+    def __init__(
+        self, crops: LatentDataset, lpips_metric: nn.Module, batch_size: int, *, encode: bool
+    ) -> None:
+        self.crops, self.lpips_metric = crops, lpips_metric
+        self.batch_size, self.encode = batch_size, encode
 
     @torch.inference_mode()
     def __call__(self, student: DCAE) -> dict[str, float]:
@@ -37,7 +45,8 @@ class Validation:
         sums = torch.zeros(2, device=device)
         for batch in DataLoader(self.crops, self.batch_size):
             pixels = to_model_range(batch["pixels"].to(device))
-            images = to_model_range(to_uint8(student.decode(batch["latent"].to(device))))
+            latents = student.encode(pixels) if self.encode else batch["latent"].to(device)
+            images = to_model_range(to_uint8(student.decode(latents)))
             scores = (batch_psnr_db(images, pixels), self.lpips_metric(images, pixels))
             sums += torch.stack([score.sum() for score in scores])
         psnr, lpips_mean = (sums / len(self.crops)).tolist()

@@ -30,6 +30,7 @@ from dcde.metrics.frechet import FrechetNetwork, Moments, Statistics, frechet_di
 from dcde.metrics.inception import INCEPTION_FEATURES
 from dcde.metrics.pictures import psnr_db, ssim
 from dcde.model import DCAE
+from dcde.model.shared_encoders import SharedEncoders
 
 SHARD_IMAGES = 512
 IMAGE_SCORES = ("psnr_db", "ssim", "lpips")
@@ -76,7 +77,7 @@ def evaluate(
 ) -> Evaluation | None:
     """Measure each model on the same crops; None on all processes but the main one.
 
-    The models share an encoder, as pruning leaves it untouched: each crop is encoded once.
+    Each crop is encoded once for all models that share an encoder, as pruning leaves it untouched.
 
     Args:
         state_dir: of this very run; shards found in it are not measured again.
@@ -152,20 +153,20 @@ class _Measure:
             channels_last(module, device)
         self.models, self.lpips_metric, self.networks = models, lpips_metric, networks
         self.references, self.device = references, device
-        self.encoder = next(iter(models.values()))
+        self.encode = SharedEncoders(models)
 
     def __call__(self, pixels: Tensor) -> dict[str, np.ndarray]:
         """(B, 3, H, W) uint8 to arrays of B rows."""
         pixels = pixels.to(self.device, memory_format=torch.channels_last)
         image = to_model_range(pixels)
-        latent = self.encoder.encode(image)
+        latents = self.encode(image)
         rows: dict[str, np.ndarray] = {}
         for network in self.networks:
             if self.references[network.name] is None:
                 rows[f"{ORIGINAL}/{network.name}"] = _numpy(network.module(image))
         originals = _pictures(pixels)
         for name, model in self.models.items():
-            decoded = to_uint8(model.decode(latent))
+            decoded = to_uint8(model.decode(latents[name]))
             rounded = to_model_range(decoded)
             pairs = list(zip(_pictures(decoded), originals, strict=True))
             rows[f"{name}/psnr_db"] = np.array([psnr_db(*pair) for pair in pairs])

@@ -158,8 +158,16 @@ class DCAE(nn.Module):
         """
         return self.decoder(latent) if taps is None else self.decoder(latent, taps)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.decode(self.encode(image))
+    @overload
+    def forward(self, image: Tensor) -> Tensor: ...
+    @overload
+    def forward(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]: ...
+    def forward(
+        self, image: Tensor, taps: Sequence[Tap] | None = None
+    ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
+        """Encode and decode."""
+        latent = self.encode(image)
+        return self.decode(latent) if taps is None else self.decode(latent, taps)
 
 
 def build_on_meta(config: DCAEConfig) -> DCAE:

@@ -193,6 +193,15 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
     return raw
 
 
+def expressible(config: DCAEConfig) -> bool:
+    """Whether diffusers' own class can be this model."""
+    try:
+        config_to_diffusers(config)
+    except NotExpressibleError:
+        return False
+    return True
+
+
 def _per_stage(value: str | list[str], n: int) -> list[str]:
     return [value] * n if isinstance(value, str) else list(value)
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dcde.base.errors import UserError
+
 BlockType = Literal["R", "E", "S"]
 NormType = Literal["bn2d", "trms2d"]
 ActType = Literal["relu", "silu"]
@@ -139,6 +141,22 @@ class DCAEConfig(BaseModel):
     def downsampling(self) -> int:
         """Image pixels for each latent position, along one side."""
         return 2 ** (len(self.encoder.widths) - 1)
+
+    def check_image_size(self, field: str, size: int) -> None:
+        """Refuse images whose sides the downsampling does not divide.
+
+        Args:
+            field: where the size comes from, for the message.
+
+        Raises:
+            UserError: with the nearest size that fits.
+        """
+        if size % self.downsampling:
+            nearest = max(1, round(size / self.downsampling)) * self.downsampling
+            raise UserError(
+                f"{field}: found {size} pixels, expected a multiple of {self.downsampling}, by "
+                f"which {self.name} makes images smaller, such as {nearest}"
+            )
 
     def with_decoder_depths(self, depths: tuple[int, ...], name: str) -> DCAEConfig:
         """The same model with another decoder depth list.

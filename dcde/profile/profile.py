@@ -35,7 +35,13 @@ def profile_models(
     Args:
         models: name to model; the first is the teacher, of whose costs shares are given.
         seed: of the latents that are decoded.
+
+    Raises:
+        UserError: for a resolution that the models can't decode, before anything is measured.
     """
+    for model in models.values():
+        for resolution in params.resolutions:
+            model.config.check_image_size("profile.resolutions", resolution)
     px = params.resolutions[0]
     costs = [
         {"model": name, "resolution_px": px, **static_costs(model.config, px)}

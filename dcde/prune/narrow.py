@@ -51,7 +51,7 @@ def prune_width(
     It is on the images' device, and the model on the CPU.
 
     Args:
-        config: the student's, see `dcde.widths.narrow_config`.
+        config: the student's, see `dcde.prune.widths.narrow_config`.
         choice: of channels; None is `direct`.
         images: to calibrate with, (B, 3, H, W) in [-1, 1], on the model's device.
         seed: of `random`.

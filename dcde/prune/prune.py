@@ -61,7 +61,7 @@ def prune(
     check_prune(teacher.config, params)
     if params.repair:
         narrow = narrow_config(teacher.config, params.width_list, params.inner_ratio)
-        check_positions(narrow, len(images()), images().shape[-1])
+        check_positions(narrow, params.calibration_images, images())
     blocks: Sequence[BlockInfluence] = []
     if params.method == "influence":
         blocks = block_influence(teacher.to(device), images(), lpips_metric())

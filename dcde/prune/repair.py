@@ -91,20 +91,20 @@ def repair(
         _refit_writer(last, [act(norm(x)) for x in streams], pictures, seed + len(ours))
 
 
-def check_positions(student: DCAEConfig, count: int, size: int) -> None:
+def check_positions(student: DCAEConfig, asked: int, images: Tensor) -> None:
     """Refuse to fit convolutions on far fewer positions than they have weights for each output.
 
     With fewer positions than weights, the fit leaves what it can't know as it was; with less than
     a tenth as many, it knows too little of any to be better than nothing.
 
     Args:
-        count: of the calibration images.
-        size: their side in pixels.
+        asked: how many calibration images the parameters ask for.
+        images: those there are, (B, 3, S, S).
 
     Raises:
         UserError: with the least count of images.
     """
-    decoder, least = student.decoder, 0
+    decoder, count, size, least = student.decoder, len(images), images.shape[-1], 0
     for i in range(decoder.first_stage, len(decoder.widths)):
         inside = decoder.inner_width(i) * (9 if decoder.block_types[i] == "R" else 1)
         positions = size**2 // 4**i
@@ -113,9 +113,10 @@ def check_positions(student: DCAEConfig, count: int, size: int) -> None:
             seen = positions // 4 if decoder.upsample == "ConvPixelShuffle" else positions
             least = max(least, math.ceil(9 * decoder.widths[i + 1] / seen / 10))
     if count < least:
+        there_are = "" if count >= asked else f", of which there are {count}"
         raise UserError(
-            f"prune.calibration_images: found {count} images of {size} px to repair the student "
-            f"on, expected at least {least}, or prune.repair: false"
+            f"prune.calibration_images: found {asked}{there_are}, of {size} px, to repair the "
+            f"student on, expected at least {least}, or prune.repair: false"
         )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from dcde.data.crops import Crop, load_crop
 from dcde.data.pixels import to_model_range, to_uint8
 from dcde.model import DCAE
+from dcde.model.shared_encoders import SharedEncoders
 from dcde.report.charts import Curve, curve_chart, quality_charts
 from dcde.report.tables import SCORES
 
@@ -39,17 +40,17 @@ class Picture:
 def decode_pictures(
     models: Mapping[str, DCAE], crops: Sequence[Crop], rows: Sequence[Mapping[str, Any]]
 ) -> list[Picture]:
-    """Decode crops by each model; the models share an encoder.
+    """Encode and decode crops by each model.
 
     Args:
         rows: the scores of each crop, see `dcde.evaluate.evaluate.image_rows`.
     """
-    encoder = next(iter(models.values()))
+    encode = SharedEncoders(models)
     pictures = []
     for crop, row in zip(crops, rows, strict=True):
         pixels = load_crop(crop)[None]
-        latent = encoder.encode(to_model_range(pixels))
-        decoded = {name: to_uint8(model.decode(latent)) for name, model in models.items()}
+        latents = encode(to_model_range(pixels))
+        decoded = {name: to_uint8(models[name].decode(x)) for name, x in latents.items()}
         images = {name: _data_uri(x[0]) for name, x in {"input": pixels, **decoded}.items()}
         scores = [
             f"{name} {float(row[f'{name}.psnr_db']):.2f} dB, "

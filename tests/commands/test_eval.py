@@ -102,7 +102,7 @@ def test_bad_arguments_are_named(folder: Path, arguments: list[str], message: st
 def test_crops_that_do_not_fit_the_model_are_refused(folder: Path, photos: Path) -> None:
     code, printed = run("--model", BUNDLED, "--images", str(photos), "--size", "100")
     assert code == 1
-    assert f"{BUNDLED}: found crops of 100 pixels, expected a multiple of 16" in printed
+    assert f"{BUNDLED}: crops: found 100 pixels, expected a multiple of 16" in printed
 
 
 def test_networks_come_from_the_users_cache_outside_of_a_pipeline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -24,7 +25,7 @@ NAMES = preset_names(PRESETS)
 def test_all_of_the_original_table_are_there() -> None:
     assert set(NAMES) == {
         *("w3-v2", "w4-v1", "w4-v2", "w4-v3", "w4-v4", "w4-v8", "w4-v25"),
-        *("tiny", "tiny-blocks"),
+        *("tiny", "tiny-blocks", "in-3x", "in-6x", "sana-2x", "sana-4x"),
     }
 
 
@@ -78,11 +79,36 @@ def test_published_students_are_the_presets(name: str) -> None:
         assert zoo_config(full_name).decoder.depths == depths
 
 
+# The most of the teacher's decoder MACs that a name promises, in percent.
+AT_MOST = {"in-3x": 100 - SAVED["w4-v3"][0], "in-6x": 100 / 6, "sana-2x": 50, "sana-4x": 25}
+
+
+@pytest.mark.parametrize("name", AT_MOST)
+def test_a_student_is_as_small_as_its_name_says(name: str) -> None:
+    assert 100 - preset_row(PRESETS, name).decoder_macs_saved_percent <= AT_MOST[name]
+
+
 def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    printed = CliRunner().invoke(app, ["preset", "--list"])
-    assert [line.split()[0] for line in printed.stdout.splitlines()[1:]] == NAMES
-    assert "422.2 (-69.5%)" in printed.stdout
+    header, *lines = CliRunner().invoke(app, ["preset", "--list"]).stdout.splitlines()
+    assert max(map(len, (header, *lines))) < 160  # a screen
+    columns = [re.split("  +", line) for line in lines]
+    assert [cells[0] for cells in columns] == NAMES
+    shown = {cells[0]: dict(zip(re.split("  +", header), cells, strict=False)) for cells in columns}
+    assert shown["w4-v3"] == {
+        "name": "w4-v3",
+        "teacher": "dc-ae-f32c32-in-1.0",
+        "blocks": "[0, 1, 2, 1, 1, 2]",
+        "cut": "blocks",
+        "decoder GMACs": "422.2 (-69.5%)",
+        "parameters": "136.59 M",
+        "diffusers": "yes",
+        "recipe": "original",
+        "about": "base of w4-v25",
+    }
+    others = ("cut", "diffusers", "recipe")
+    assert [shown["sana-4x"][key] for key in others] == ["inside, stream", "no", "ours"]
+    assert [shown["tiny-blocks"][key] for key in others] == ["blocks", "yes", "ours"]
 
 
 def test_unknown_preset_lists_those_there_are() -> None:

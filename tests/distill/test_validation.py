@@ -35,7 +35,7 @@ def test_scores_are_those_that_eval_would_give(
     cache_latents(tiny_model, crops, tmp_path / "cache", batch_size=2, workers=0)
     data = LatentDataset(tmp_path / "cache", range(5))
     lpips = load_lpips(networks / "lpips_alex.safetensors")
-    scores = Validation(data, lpips, batch_size=2)(tiny_model)
+    scores = Validation(data, lpips, batch_size=2, encode=False)(tiny_model)
     expected: dict[str, list[float]] = {"psnr_db": [], "lpips": []}
     for item in data:
         with torch.no_grad():

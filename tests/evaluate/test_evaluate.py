@@ -197,3 +197,19 @@ def test_a_model_that_was_measured_can_still_be_trained(
     tiny_model.requires_grad_(True)
     tiny_model.decode(torch.zeros(1, 4, 8, 8)).mean().backward()
     assert all(p.grad is not None for p in tiny_model.decoder.parameters())
+
+
+def test_a_student_whose_encoder_was_trained_encodes_for_itself(
+    pictures: tuple[DCAE, list[Crop], Path], networks: Path, tmp_path: Path
+) -> None:
+    teacher, crops, _ = pictures
+    student = DCAE(teacher.config)
+    student.load_state_dict(teacher.state_dict())
+    with torch.no_grad():
+        student.encoder.stages[1].op_list[0].main.conv1.conv.weight.mul_(1.1)
+    lpips_metric = load_lpips(networks / "lpips_alex.safetensors")
+    models = {"teacher": teacher, "pruned": teacher, "student": student}
+    together = measure(models, crops[:2], tmp_path / "together", lpips_metric=lpips_metric)
+    alone = measure({"student": student}, crops[:2], tmp_path / "alone", lpips_metric=lpips_metric)
+    assert together.scores["student"] == alone.scores["student"]
+    assert together.scores["student"] != together.scores["teacher"] == together.scores["pruned"]

@@ -56,6 +56,7 @@ def distill_params(**changes: Any) -> DistillParams:
         "crops": CROPS,
         "crops_per_image": 4,
         "tap": 3,
+        "freeze_encoder": True,
         "freeze_project_out": True,
         "dynamic_loss": True,
         "division_epoch": 1,

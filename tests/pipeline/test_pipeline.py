@@ -151,6 +151,13 @@ BAD = [
         {"prune.width_list": [16, 32, 64, 100, 128]},
         "the nearest allowed is [16, 32, 64, 128, 128]",
     ),
+    (
+        "prune",
+        {"data.eval_size": 100},
+        "data.eval_size: found 100 pixels, expected a multiple of 16, by which "
+        "dc-ae-f16c16-photos makes images smaller, such as 96",
+    ),
+    ("profile", {"profile.resolutions": [64, 100]}, "profile.resolutions: found 100 pixels"),
     ("prune", {"prune.method": "best"}, "params.yaml: prune.method: found 'best'"),
     ("distill", {"distill.tap": 7}, "params.yaml: distill.tap: found 7"),
     ("prepare_data", {"data.source": "/nowhere"}, "/nowhere: not found, expected a folder"),

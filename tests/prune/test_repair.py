@@ -195,11 +195,13 @@ def test_fewer_positions_than_unknowns(pictures: Tensor) -> None:
     ids=lambda value: getattr(value, "name", value),
 )
 def test_far_too_few_photos_are_refused(config: DCAEConfig, size: int, least: int) -> None:
-    check_positions(config, least, size)
-    with pytest.raises(
-        UserError, match=rf"prune\.calibration_images: found {least - 1} .* least {least}"
-    ):
-        check_positions(config, least - 1, size)
+    photos = torch.empty(least, 3, size, size, device="meta")
+    check_positions(config, least, photos)
+    name = r"prune\.calibration_images"
+    with pytest.raises(UserError, match=rf"{name}: found {least - 1}, of .* least {least}"):
+        check_positions(config, least - 1, photos[1:])
+    with pytest.raises(UserError, match=rf"{name}: found 32, of which there are {least - 1}, of"):
+        check_positions(config, 32, photos[1:])
 
 
 def test_a_target_lies_before_the_next_block_that_was_kept() -> None:

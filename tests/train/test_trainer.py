@@ -15,6 +15,7 @@ from dcde.data.pixels import to_model_range
 from dcde.distill.latents import LatentDataset, cache_latents
 from dcde.distill.task import DistillTask
 from dcde.model import DCAE
+from dcde.model.shared_encoders import same_encoder
 from dcde.train.losses import feature_l1
 from tests.helpers.distill_run import curve, models, run_distill, same_weights
 
@@ -36,6 +37,37 @@ def test_project_out_is_trained_when_it_is_not_frozen(photo_list: Photos, tmp_pa
     _, student = run_distill(photo_list, tmp_path, epochs=2, freeze_project_out=False)
     name = "decoder.project_out.op_list.2.conv.conv.weight"
     assert not torch.equal(student.state_dict()[name], before[name])
+
+
+def test_encoder_is_trained_when_it_is_not_frozen(
+    photo_list: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = models()[1]
+    shown: list[DCAE] = []
+    teacher, student = run_distill(
+        photo_list,
+        tmp_path,
+        epochs=2,
+        freeze_encoder=False,
+        on_epoch=lambda epoch, model: shown.append(model),
+    )
+    assert "warning: distill.freeze_encoder is false" in capsys.readouterr().out
+    assert not same_encoder(student, before) and same_encoder(teacher, before)
+    assert not same_weights(student.decoder, before.decoder)
+    assert same_weights(shown[-1], student)
+    feature = curve(tmp_path, "loss/feature")
+    assert feature[0] > 0 and all(p.grad is None for p in teacher.parameters())
+
+
+def test_the_teacher_decodes_its_own_latents_where_the_encoder_trains() -> None:
+    teacher, student = models()
+    image, latent = torch.rand(2, 3, 32, 32) * 2 - 1, torch.randn(2, 4, 4, 4)
+    task = DistillTask(student, teacher.decoder, 3)
+    prediction = task.predict(task.module, {"latent": latent, "image": image})
+    assert torch.equal(prediction.image, student(image))
+    assert torch.equal(prediction.teacher_feature, teacher.decode(latent, (3,))[1][3])  # type: ignore[arg-type]
+    feature_l1(prediction).backward()
+    assert all(p.grad is not None for p in student.encoder.parameters())
 
 
 @pytest.mark.parametrize("tap", [0, 1, 2, 3])
@@ -121,7 +153,7 @@ def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> N
         ),
         (
             {"crops": CropParams(image_size=36, short_side=(36, 36), flip=False)},
-            r"distill\.crops\.image_size: found 36, expected a multiple of 8",
+            r"distill\.crops\.image_size: found 36 pixels, expected a multiple of 8",
         ),
     ],
 )
