@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dcde.model import DCAE
 from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock, RMSNorm2d
+from dcde.model.dcae import stage_taps
 from dcde.train.learner import Batch
 from dcde.train.losses import Prediction
 
@@ -16,8 +17,7 @@ class _Reconstruct(nn.Module):
     def __init__(self, model: DCAE) -> None:
         super().__init__()
         self.model = model
-        config = model.config.decoder
-        self.taps = [f"stage{i}" for i in range(config.first_stage, len(config.widths))]
+        self.taps = stage_taps(model.config.decoder)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         latent = self.model.encode(image)

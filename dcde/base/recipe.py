@@ -137,6 +137,8 @@ class LossParams(LossWeights):
 
     feature: Weight = 0.0
     """L1 of the features at the tap, against the teacher's."""
+    stream: Weight = 0.0
+    """Relative L1 of the residual stream after each stage, against the teacher's."""
     image: Weight = 0.0
     """L1 of the images, against the photos."""
     lpips: Weight = 0.0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dcde.base.devices import channels_last
@@ -21,15 +22,20 @@ from dcde.data.folder import Photo
 from dcde.distill.freeze import deep_parameters, freeze
 from dcde.distill.latents import cached_crops
 from dcde.distill.plan import plan_crops
+from dcde.distill.projections import Widened, fit_projections
 from dcde.distill.task import DistillTask
 from dcde.distill.validation import BEST, Validation, keep_student
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import read_model
+from dcde.model.dcae import stage_taps
 from dcde.model.fold import fold_norms
 from dcde.train.losses import FEATURE_TERMS, build_terms
 from dcde.train.schedules import dynamic_weights
 from dcde.train.trainer import Trainer
+
+PROJECTION_CROPS = 16
+"""Training crops that projections of narrow features are first fitted on."""
 
 
 def distill(
@@ -56,9 +62,7 @@ def distill(
         UserError: for parameters that do not fit the data or the model, before any long work.
     """
     params, weights = recipe.distill, recipe.loss.weights()
-    features = not weights.keys().isdisjoint(FEATURE_TERMS)
-
-    check_fit(student.config, teacher.config, params, features=features)
+    check_fit(student.config, teacher.config, params, features="feature" in weights)
     deep = [
         *deep_parameters(student.decoder, params.shallow_stages),
         *student.encoder.parameters(),
@@ -104,7 +108,21 @@ def distill(
             return weights
         return dynamic_weights(weights, epoch, params.epochs, params.division_epoch)
 
-    trained = student.decoder if params.freeze_encoder else student
+    dataset = cached(plan.training.distinct_crops(params.epochs))
+    stages = stage_taps(student.config.decoder) if "stream" in weights else []
+
+    def projections() -> dict[str, nn.Conv2d]:
+        few = DataLoader(dataset(plan.training.crops(0)[:PROJECTION_CROPS]), PROJECTION_CROPS)
+        latents = next(iter(few))["latent"].to(device)
+        return fit_projections(student.decoder, teacher.decoder, latents, stages)
+
+    task = DistillTask(
+        student.decoder if params.freeze_encoder else student,
+        None if weights.keys().isdisjoint(FEATURE_TERMS) else fold_norms(teacher.decoder),
+        params.tap,
+        stages=stages,
+        projections=projections() if stages else {},
+    )
 
     def epoch_done(epoch: int, module: nn.Module) -> Mapping[str, float]:
         shown = _student_with(student, module, device)
@@ -114,12 +132,12 @@ def distill(
         return scores
 
     Trainer(
-        DistillTask(trained, fold_norms(teacher.decoder) if features else None, params.tap),
+        task,
         accelerator=accelerator,
         terms=build_terms(weights, lpips_weights, device),
         weights_at=weights_at,
         plan=plan.training,
-        dataset=cached(plan.training.distinct_crops(params.epochs)),
+        dataset=dataset,
         train=params,
         optimizer=recipe.optimizer,
         adversary=(recipe.gan, recipe.optimizer_d) if "gamma" in weights else None,
@@ -159,6 +177,8 @@ def check_fit(
 def _student_with(student: DCAE, trained: nn.Module, device: torch.device) -> DCAE:
     """A copy of the student with these weights, which are a whole student's or its decoder's."""
     shown = DCAE(student.config).to(device).eval()
+    if isinstance(trained, Widened):
+        trained = trained.student
     if isinstance(trained, DCAE):
         shown.load_state_dict(trained.state_dict())
     else:

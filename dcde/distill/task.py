@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import nn
 
+from dcde.distill.projections import Widened
 from dcde.model.dcae import DCAE, Decoder, Tap
 from dcde.train.learner import Batch
 from dcde.train.losses import Prediction
@@ -17,20 +20,37 @@ class DistillTask:
         student: what trains: a decoder, which gets the teacher's latents, or the whole
             autoencoder, which gets the images.
         teacher: the decoder whose features are the target; None where no feature loss asks for it.
+        tap: where the feature term compares.
+        stages: taps where the stream term compares.
+        projections: for those where the student is narrower, see `Widened`.
     """
 
-    def __init__(self, student: Decoder | DCAE, teacher: Decoder | None, tap: Tap) -> None:
-        self.module: nn.Module = student
+    def __init__(
+        self,
+        student: Decoder | DCAE,
+        teacher: Decoder | None,
+        tap: Tap,
+        *,
+        stages: Sequence[str] = (),
+        projections: Mapping[str, nn.Conv2d] | None = None,
+    ) -> None:
+        self.module: nn.Module = Widened(student, projections) if projections else student
         self.reads = "image" if isinstance(student, DCAE) else "latent"
-        self.teacher, self.tap = teacher, tap
+        self.teacher, self.tap, self.stages = teacher, tap, stages
 
     def predict(self, module: nn.Module, batch: Batch) -> Prediction:
         if self.teacher is None:
             return Prediction(module(batch[self.reads]), batch["image"])
-        image, features = module(batch[self.reads], (self.tap,))
+        taps = (self.tap, *self.stages)
+        image, features = module(batch[self.reads], taps)
         # no_grad rather than inference_mode: the loss saves the target for the student's gradient
         with torch.no_grad():
-            _, targets = self.teacher(batch["latent"], (self.tap,))
+            _, targets = self.teacher(batch["latent"], taps)
         return Prediction(
-            image, batch["image"], feature=features[self.tap], teacher_feature=targets[self.tap]
+            image,
+            batch["image"],
+            feature=features[self.tap],
+            teacher_feature=targets[self.tap],
+            activations=tuple(features[stage] for stage in self.stages),
+            teacher_activations=tuple(targets[stage] for stage in self.stages),
         )

@@ -33,6 +33,11 @@ activation; 0: its output, the image. "stage<i>": after the decoder's stage i.""
 PROJECT_OUT_TAPS = (0, 1, 2, 3)
 
 
+def stage_taps(decoder: DecoderConfig) -> list[str]:
+    """The taps after each of a decoder's stages, from the highest resolution."""
+    return [f"stage{i}" for i in range(decoder.first_stage, len(decoder.widths))]
+
+
 class Encoder(nn.Module):
     """Image to latent: `project_in`, stages 0..n-1, `project_out`."""
 

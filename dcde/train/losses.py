@@ -29,6 +29,8 @@ class Prediction:
     latent: Tensor | None = None
     activations: tuple[Tensor, ...] = ()
     """The residual stream after each stage of the decoder."""
+    teacher_activations: tuple[Tensor, ...] = ()
+    """The teacher's, of the same shapes."""
 
 
 Term = Callable[[Prediction], Tensor]
@@ -38,6 +40,20 @@ def feature_l1(prediction: Prediction) -> Tensor:
     """Mean |student - teacher| at the feature tap."""
     assert prediction.feature is not None and prediction.teacher_feature is not None
     return F.l1_loss(prediction.feature.float(), prediction.teacher_feature.float())
+
+
+def stream_l1(prediction: Prediction) -> Tensor:
+    """Mean |student - teacher| of the residual stream after a stage of the decoder, over the mean
+    |teacher| there, averaged over the stages.
+
+    A stage's share does not depend on the scale of its features.
+    """
+    pairs = zip(prediction.activations, prediction.teacher_activations, strict=True)
+    errors = [
+        F.l1_loss(ours.float(), theirs.float()) / theirs.float().abs().mean()
+        for ours, theirs in pairs
+    ]
+    return torch.stack(errors).mean()
 
 
 def image_l1(prediction: Prediction) -> Tensor:
@@ -66,7 +82,7 @@ def lpips_term(metric: nn.Module) -> Term:
     return lambda prediction: metric(prediction.image, prediction.target).mean()
 
 
-FEATURE_TERMS: dict[str, Term] = {"feature": feature_l1}
+FEATURE_TERMS: dict[str, Term] = {"feature": feature_l1, "stream": stream_l1}
 """Terms that need a teacher's features; the dynamic loss lowers them, and raises all others."""
 IMAGE_TERMS: dict[str, Term] = {"image": image_l1}
 """Terms that need nothing but the image and its target. `lpips` does too, and a network."""

@@ -32,6 +32,8 @@ from dcde.distill.distill import distill
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
 from dcde.prune.depth import prune_depth
+from dcde.prune.narrow import prune_width
+from dcde.prune.widths import narrow_config
 from tests.helpers.tiny import randomize, tiny_config
 
 OPTIMIZER = OptimizerParams(
@@ -69,11 +71,15 @@ def distill_params(**changes: Any) -> DistillParams:
     return DistillParams.model_validate(values | changes)
 
 
-def models(norm: Literal["bn2d", "trms2d"] = "bn2d") -> tuple[DCAE, DCAE]:
-    """A teacher of random weights and its pruned student."""
+def models(norm: Literal["bn2d", "trms2d"] = "bn2d", *, narrow: bool = False) -> tuple[DCAE, DCAE]:
+    """A teacher of random weights and its pruned student, of fewer blocks or of fewer channels."""
     teacher = DCAE(tiny_config(norm=norm))
     randomize(teacher)
-    return teacher, prune_depth(teacher, ((), (0,), (0,), (0,)))
+    if not narrow:
+        return teacher, prune_depth(teacher, ((), (0,), (0,), (0,)))
+    config = narrow_config(teacher.config, (4, 4, 8, 32), None)
+    student, _ = prune_width(teacher.eval(), config, "direct", torch.zeros(1, 3, 32, 32), seed=0)
+    return teacher, student
 
 
 def recipe(
@@ -103,6 +109,7 @@ def run_distill(
     folder: Path,
     *,
     norm: Literal["bn2d", "trms2d"] = "bn2d",
+    narrow: bool = False,
     cache_dir: Path | None = None,
     lpips_weights: str = "none",
     on_epoch: Callable[[int, DCAE], None] = lambda epoch, model: None,
@@ -110,7 +117,7 @@ def run_distill(
     **changes: Any,
 ) -> tuple[DCAE, DCAE]:
     """Distil the small student by `recipe(**changes)`; return teacher and student."""
-    teacher, student = pair or models(norm)
+    teacher, student = pair or models(norm, narrow=narrow)
     distill(
         student,
         teacher,

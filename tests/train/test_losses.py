@@ -59,11 +59,13 @@ def prediction() -> Prediction:
         teacher_feature=torch.full((2, 5), 3.0),
         latent=torch.full((2, 4), 2.0),
         activations=(torch.full((2, 4), 1.0), torch.full((2, 4), 3.0)),
+        teacher_activations=(torch.full((2, 4), 2.0), torch.full((2, 4), 4.0)),
     )
 
 
 @pytest.mark.parametrize(
-    ("term", "value"), [("feature", 2.0), ("image", 0.5), ("latent", 4.0), ("activation", 5.0)]
+    ("term", "value"),
+    [("feature", 2.0), ("stream", 0.375), ("image", 0.5), ("latent", 4.0), ("activation", 5.0)],
 )
 def test_term_values(term: str, value: float) -> None:
     terms = FEATURE_TERMS | IMAGE_TERMS | ENCODER_TERMS

@@ -43,6 +43,7 @@ class CutError(Exception):
         {"gan": {"norm": "group"}, "ema": 0},
         {"accumulation_steps": 3, "shallow_epochs": 1},
         {"checkpoint_activations": True, "loss": {"image": 1.0}},
+        {"narrow": True, "loss": {"image": 1.0, "stream": 0.3}},
     ],
     ids=str,
 )
