@@ -80,21 +80,43 @@ def main(
     size: Annotated[int, typer.Option(help="Side of their centre crops.")] = 512,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
+    chosen = {name: IDEAS[name] for name in idea or ([] if also else IDEAS)}
+    chosen |= {changes: changes.split() for changes in also or []}
+    lines = [
+        ({"student": shape, "idea": name, "seed": seed}, [*STUDENTS[shape], *changes])
+        for shape in student or STUDENTS
+        for name, changes in chosen.items()
+    ]
+    rows = measure_lines(lines, out, scored_sets(images, size))
+    print(markdown_table([list(rows[0]), *([str(value) for value in r.values()] for r in rows)]))
+
+
+def scored_sets(images: Path | None, size: int) -> dict[str, Sequence[Crop]]:
+    """The pipeline's evaluation crops and, where there is a folder of images, theirs."""
     sets: dict[str, Sequence[Crop]] = {"": Manifest.load(MANIFEST).eval}
     if images is not None:
         sets["others_"] = crops_to_score(images, size)
+    return sets
+
+
+def measure_lines(
+    lines: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
+    out: Path,
+    sets: Mapping[str, Sequence[Crop]],
+) -> list[dict[str, Any]]:
+    """Measure those lines that a table lacks; return the table.
+
+    Args:
+        lines: what names a line in the table, its seed among it, and its changes of params.yaml.
+    """
     rows: list[dict[str, Any]] = list(read_table(out)) if out.is_file() else []
-    done = {(row["student"], row["idea"], int(row["seed"])) for row in rows}
-    chosen = {name: IDEAS[name] for name in idea or ([] if also else IDEAS)}
-    chosen |= {changes: changes.split() for changes in also or []}
-    for shape in student or STUDENTS:
-        for name, changes in chosen.items():
-            if (shape, name, seed) in done:
-                continue
-            params = changed([*STUDENTS[shape], *changes, f"seed={seed}"])
-            rows.append({"student": shape, "idea": name, "seed": seed} | measure(params, sets))
+    for name, changes in lines:
+        if not any(all(row[key] == str(name[key]) for key in name) for row in rows):
+            params = changed([*changes, f"seed={name['seed']}"])
+            rows.append({**name, **measure(params, sets)})
             write_table(rows, out)
-    print(markdown_table([list(rows[0]), *([str(value) for value in r.values()] for r in rows)]))
+            rows = list(read_table(out))
+    return rows
 
 
 def changed(changes: Sequence[str]) -> Params:

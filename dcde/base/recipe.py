@@ -143,6 +143,8 @@ class LossParams(LossWeights):
     """L1 of the images, against the photos."""
     lpips: Weight = 0.0
     """LPIPS of the images, against the photos."""
+    teacher_lpips: Weight = 0.0
+    """LPIPS of the images, against the teacher's."""
     gamma: Weight = 0.0
     """PatchGAN, whose discriminator judges the images."""
 

@@ -30,7 +30,7 @@ from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import read_model
 from dcde.model.dcae import stage_taps
 from dcde.model.fold import fold_norms
-from dcde.train.losses import FEATURE_TERMS, build_terms
+from dcde.train.losses import build_terms, need_teacher
 from dcde.train.schedules import dynamic_weights
 from dcde.train.trainer import Trainer
 
@@ -118,7 +118,7 @@ def distill(
 
     task = DistillTask(
         student.decoder if params.freeze_encoder else student,
-        None if weights.keys().isdisjoint(FEATURE_TERMS) else fold_norms(teacher.decoder),
+        fold_norms(teacher.decoder) if need_teacher(weights) else None,
         params.tap,
         stages=stages,
         projections=projections() if stages else {},

@@ -19,7 +19,7 @@ class DistillTask:
     Args:
         student: what trains: a decoder, which gets the teacher's latents, or the whole
             autoencoder, which gets the images.
-        teacher: the decoder whose features are the target; None where no feature loss asks for it.
+        teacher: the decoder whose features and images are targets; None where no term asks for it.
         tap: where the feature term compares.
         stages: taps where the stream term compares.
         projections: for those where the student is narrower, see `Widened`.
@@ -45,7 +45,7 @@ class DistillTask:
         image, features = module(batch[self.reads], taps)
         # no_grad rather than inference_mode: the loss saves the target for the student's gradient
         with torch.no_grad():
-            _, targets = self.teacher(batch["latent"], taps)
+            teacher_image, targets = self.teacher(batch["latent"], taps)
         return Prediction(
             image,
             batch["image"],
@@ -53,4 +53,5 @@ class DistillTask:
             teacher_feature=targets[self.tap],
             activations=tuple(features[stage] for stage in self.stages),
             teacher_activations=tuple(targets[stage] for stage in self.stages),
+            teacher_image=teacher_image,
         )

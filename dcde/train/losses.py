@@ -31,6 +31,7 @@ class Prediction:
     """The residual stream after each stage of the decoder."""
     teacher_activations: tuple[Tensor, ...] = ()
     """The teacher's, of the same shapes."""
+    teacher_image: Tensor | None = None
 
 
 Term = Callable[[Prediction], Tensor]
@@ -77,17 +78,29 @@ def activation_power(prediction: Prediction) -> Tensor:
     return sum(powers[1:], powers[0]) / len(powers)
 
 
-def lpips_term(metric: nn.Module) -> Term:
-    """Mean LPIPS between image and target."""
-    return lambda prediction: metric(prediction.image, prediction.target).mean()
+def lpips_terms(metric: nn.Module) -> dict[str, Term]:
+    """Mean LPIPS between the image and its target, or the teacher's image."""
+    return {
+        "lpips": lambda prediction: metric(prediction.image, prediction.target).mean(),
+        "teacher_lpips": lambda prediction: metric(
+            prediction.image, prediction.teacher_image
+        ).mean(),
+    }
 
 
 FEATURE_TERMS: dict[str, Term] = {"feature": feature_l1, "stream": stream_l1}
 """Terms that need a teacher's features; the dynamic loss lowers them, and raises all others."""
 IMAGE_TERMS: dict[str, Term] = {"image": image_l1}
-"""Terms that need nothing but the image and its target. `lpips` does too, and a network."""
+"""Terms that need nothing but the image and its target."""
+LPIPS_TERMS = ("lpips", "teacher_lpips")
+"""Terms that need a network, the second one the teacher's image too."""
 ENCODER_TERMS: dict[str, Term] = {"latent": latent_power, "activation": activation_power}
 """Terms that need an encoder that is trained along, and the decoder's residual stream."""
+
+
+def need_teacher(names: Collection[str]) -> bool:
+    """Whether any of these terms compares with what the teacher computes."""
+    return any(name in FEATURE_TERMS or name == "teacher_lpips" for name in names)
 
 
 def build_terms(
@@ -99,7 +112,6 @@ def build_terms(
         UserError: if LPIPS is asked for and its weights are missing.
     """
     known = FEATURE_TERMS | IMAGE_TERMS | ENCODER_TERMS
-    terms = {name: known[name] for name in names if name not in ("lpips", "gamma")}
-    if "lpips" in names:
-        terms["lpips"] = lpips_term(load_lpips(lpips_weights).to(device))
-    return terms
+    if any(name in LPIPS_TERMS for name in names):
+        known |= lpips_terms(load_lpips(lpips_weights).to(device))
+    return {name: known[name] for name in names if name != "gamma"}

@@ -13,7 +13,15 @@ from dcde.base.params_file import validate
 from dcde.base.recipe import LossParams, OptimizerParams
 from dcde.metrics.lpips import load_lpips
 from dcde.train.discriminator import PatchGAN, discriminator_loss, generator_loss
-from dcde.train.losses import ENCODER_TERMS, FEATURE_TERMS, IMAGE_TERMS, Prediction, build_terms
+from dcde.train.losses import (
+    ENCODER_TERMS,
+    FEATURE_TERMS,
+    IMAGE_TERMS,
+    Prediction,
+    build_terms,
+    lpips_terms,
+    need_teacher,
+)
 from dcde.train.schedules import dynamic_weights, learning_rate
 
 OPTIMIZER = OptimizerParams(
@@ -81,6 +89,22 @@ def test_every_weight_of_the_loss_has_its_term(networks: Path) -> None:
     names = set(LossParams.model_fields)
     built = build_terms(names, networks / "lpips_alex.safetensors", torch.device("cpu"))
     assert built.keys() == names - {"gamma"}  # which the adversary computes
+
+
+def test_lpips_is_to_the_photo_or_to_the_teachers_image(networks: Path) -> None:
+    metric = load_lpips(networks / "lpips_alex.safetensors")
+    image, target, teacher_image = torch.rand(3, 2, 3, 64, 64) * 2 - 1
+    found = Prediction(image, target, teacher_image=teacher_image)
+    terms = lpips_terms(metric)
+    assert terms["lpips"](found).item() == pytest.approx(metric(image, target).mean().item())
+    other = metric(image, teacher_image).mean().item()
+    assert terms["teacher_lpips"](found).item() == pytest.approx(other)
+    assert other != pytest.approx(metric(image, target).mean().item())
+
+
+@pytest.mark.parametrize("name", ["feature", "stream", "teacher_lpips"])
+def test_the_teacher_is_asked_by_each_term_that_needs_it(name: str) -> None:
+    assert need_teacher(["image", name]) and not need_teacher(["image", "lpips", "gamma"])
 
 
 def test_misspelt_term_and_no_term_are_refused() -> None:

@@ -66,6 +66,7 @@ def test_the_teacher_decodes_its_own_latents_where_the_encoder_trains() -> None:
     prediction = task.predict(task.module, {"latent": latent, "image": image})
     assert torch.equal(prediction.image, student(image))
     assert torch.equal(prediction.teacher_feature, teacher.decode(latent, (3,))[1][3])  # type: ignore[arg-type]
+    assert torch.equal(prediction.teacher_image, teacher.decode(latent))  # type: ignore[arg-type]
     feature_l1(prediction).backward()
     assert all(p.grad is not None for p in student.encoder.parameters())
 
