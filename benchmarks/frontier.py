@@ -65,6 +65,8 @@ SIZES: dict[str, dict[str, list[str]]] = {
             "prune.depth_list=[0,1,2,2,2]",
             "prune.width_list=[16,16,32,64,64]",
             "loss.feature=0",
+            "loss.lpips=0.25",
+            "loss.teacher_lpips=0.25",
         ],
     },
 }

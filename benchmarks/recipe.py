@@ -23,10 +23,11 @@ import yaml
 from dcde.base.devices import best_device
 from dcde.base.params import Params
 from dcde.base.params_file import validate
-from dcde.base.paths import LPIPS, MANIFEST, PARAMS, TEACHER
+from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRESETS, TEACHER
 from dcde.base.results import read_table, write_table
 from dcde.base.work import work_dir
 from dcde.commands.eval import crops_to_score
+from dcde.commands.preset import overrides, read_preset
 from dcde.data.crops import Crop, load_images
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
@@ -44,27 +45,29 @@ WHOLE = ["prune.inner_ratio=null", "prune.channels=null"]
 STUDENTS: dict[str, list[str]] = {
     "default": [],
     "whole blocks": ["prune.depth_list=[0,1,2,1,1]", *WHOLE],
-    "a fifth": ["prune.depth_list=[0,1,2,1,1]"],
-    "an eighth": [
-        "prune.depth_list=[0,1,2,1,1]",
-        "prune.width_list=[16,32,32,64,64]",
-        "prune.inner_ratio=[1,0.5,0.5,0.25,0.25]",
-    ],
+    "a fifth": overrides(read_preset(PRESETS, "tiny-5x")),
+    "an eighth": overrides(read_preset(PRESETS, "tiny-8x")),
 }
 IDEAS: dict[str, list[str]] = {
     "as it is": [],
     "no repair": ["prune.repair=false"],
     "first blocks": ["prune.method=direct"],
     "even blocks": ["prune.method=gap"],
+    "batches of 8": ["distill.batch_size=8"],
+    "batches of 2": ["distill.batch_size=2"],
     "lr 2e-3": ["optimizer.lr=0.002"],
     "lr 5e-4": ["optimizer.lr=0.0005"],
-    "lpips 0.5": ["loss.lpips=0.5"],
-    "lpips 1": ["loss.lpips=1.0"],
+    "warm-up": ["optimizer.warmup_steps=60"],
+    "ema": ["distill.ema=0.99"],
+    "lpips x 2": ["loss.lpips=0.5", "loss.teacher_lpips=0.5"],
+    "lpips to the photo alone": ["loss.lpips=0.5", "loss.teacher_lpips=0"],
+    "lpips to the teacher alone": ["loss.lpips=0", "loss.teacher_lpips=0.5"],
+    "no stream loss": ["loss.stream=0"],
+    "stream loss x 3": ["loss.stream=1"],
+    "no feature loss": ["loss.feature=0"],
     "output layer trains": ["distill.freeze_project_out=false"],
     "no dynamic loss": ["distill.dynamic_loss=false"],
-    "no feature loss": ["loss.feature=0"],
-    "warm-up": ["optimizer.warmup_steps=30"],
-    "ema": ["distill.ema=0.99"],
+    "gan": ["loss.gamma=0.3"],
 }
 """Name to changes of params.yaml."""
 

@@ -90,8 +90,6 @@ class PresetRow:
     """What the student has less of: blocks, channels inside them, or channels between them."""
     resolution: int
     decoder_gmacs: float
-    total_gmacs: float
-    decoder_mparams: float
     decoder_macs_saved_percent: float
     total_macs_saved_percent: float
     recipe: str
@@ -105,7 +103,6 @@ class PresetRow:
             "blocks": str(list(self.student.decoder.depths)),
             "cut": self.cut,
             "decoder GMACs": f"{self.decoder_gmacs:.1f} (-{self.decoder_macs_saved_percent:.1f}%)",
-            "parameters": f"{self.decoder_mparams:.2f} M",
             "diffusers": "yes" if expressible(self.student) else "no",
             "recipe": self.recipe,
             "about": self.about,
@@ -131,8 +128,6 @@ def preset_row(folder: Path, name: str) -> PresetRow:
         cut=_cut(student.decoder, teacher.decoder),
         resolution=resolution,
         decoder_gmacs=costs["decoder_macs"] / 1e9,
-        total_gmacs=costs["total_macs"] / 1e9,
-        decoder_mparams=costs["decoder_params"] / 1e6,
         recipe="original" if ORIGINAL in (file.get(SHARED) for file in files) else "ours",
         about=files[0].get(ABOUT, ""),
         **saved_percent(costs, static_costs(teacher, resolution)),

@@ -169,7 +169,7 @@ def check_fit(
         raise UserError(
             f"distill.tap: found {params.tap}, where the student is {ours} channels wide and the "
             f"teacher {theirs}, so that their features can't be compared: expected 0 (the image), "
-            "or loss.feature: 0"
+            "or loss.feature: 0 (loss.stream compares features of other widths too)"
         )
     teacher.check_image_size("distill.crops.image_size", params.crops.image_size)
 

@@ -49,7 +49,7 @@ def curve_chart(title: str, curves: Mapping[str, Curve], *, log: bool) -> Markup
         axes.set_yscale("log")
     axes.set_xlabel("step")
     figure.legend(frameon=False, loc="outside lower center", ncols=4)
-    return _svg(figure)
+    return svg(figure)
 
 
 def quality_charts(points: Mapping[str, tuple[float, float, float]]) -> list[Markup]:
@@ -75,7 +75,7 @@ def quality_charts(points: Mapping[str, tuple[float, float, float]]) -> list[Mar
         axes.set_xlim(0, 108)
         axes.set_xlabel("decoder MACs, % of the teacher's")
         figure.legend(frameon=False, loc="outside lower center", ncols=4)
-        charts.append(_svg(figure))
+        charts.append(svg(figure))
     return charts
 
 
@@ -88,7 +88,8 @@ def _figure(title: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> Markup:
+def svg(figure: Figure) -> Markup:
+    """A figure as text that a page can hold; the same figure is the same text."""
     buffer = io.StringIO()
     # Text stays text; a fixed salt and no date make the same figure the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dcde"}):

@@ -21,7 +21,8 @@ from dcde.data.crops import Crop, load_crop
 from dcde.data.pixels import to_model_range, to_uint8
 from dcde.model import DCAE
 from dcde.model.shared_encoders import SharedEncoders
-from dcde.report.charts import Curve, curve_chart, quality_charts
+from dcde.report.charts import Curve, curve_chart, quality_charts, svg
+from dcde.report.frontier import TEACHER, frontier_figure, measured
 from dcde.report.tables import SCORES
 
 WEBP_QUALITY = 95
@@ -134,6 +135,7 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
         "teacher's.",
         worst=worst,
         quality_charts=quality_charts({"student": point}),
+        frontier=_frontier(run, macs_percent / 100) if run.teacher == TEACHER else "",
         training_charts=[
             curve_chart(group, curves, log=group in ("loss", "lr"))
             for group, curves in _grouped(run.curves).items()
@@ -142,6 +144,13 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
         decoding=decoding_table(run.decoding),
         run=html_table(["", ""], facts),
         params=run.params,
+    )
+
+
+def _frontier(run: RunRecord, decoder_macs: float) -> Markup:
+    """The student among those of each recipe and size."""
+    return svg(
+        frontier_figure(measured(), {"decoder_macs": decoder_macs} | scores_of(run.scores, "gap"))
     )
 
 

@@ -25,7 +25,7 @@ NAMES = preset_names(PRESETS)
 def test_all_of_the_original_table_are_there() -> None:
     assert set(NAMES) == {
         *("w3-v2", "w4-v1", "w4-v2", "w4-v3", "w4-v4", "w4-v8", "w4-v25"),
-        *("tiny", "tiny-blocks", "in-3x", "in-6x", "sana-2x", "sana-4x"),
+        *("tiny", "tiny-5x", "tiny-8x", "tiny-blocks", "in-3x", "in-6x", "sana-2x", "sana-4x"),
     }
 
 
@@ -80,7 +80,14 @@ def test_published_students_are_the_presets(name: str) -> None:
 
 
 # The most of the teacher's decoder MACs that a name promises, in percent.
-AT_MOST = {"in-3x": 100 - SAVED["w4-v3"][0], "in-6x": 100 / 6, "sana-2x": 50, "sana-4x": 25}
+AT_MOST = {
+    "tiny-5x": 20,
+    "tiny-8x": 12.5,
+    "in-3x": 100 - SAVED["w4-v3"][0],
+    "in-6x": 100 / 6,
+    "sana-2x": 50,
+    "sana-4x": 25,
+}
 
 
 @pytest.mark.parametrize("name", AT_MOST)
@@ -101,7 +108,6 @@ def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
         "blocks": "[0, 1, 2, 1, 1, 2]",
         "cut": "blocks",
         "decoder GMACs": "422.2 (-69.5%)",
-        "parameters": "136.59 M",
         "diffusers": "yes",
         "recipe": "original",
         "about": "base of w4-v25",
@@ -113,7 +119,7 @@ def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_preset_lists_those_there_are() -> None:
     with pytest.raises(
-        UserError, match=r"preset 'w9' is unknown, expected one of: .*tiny, tiny-blocks"
+        UserError, match=r"preset 'w9' is unknown, expected one of: .*tiny, tiny-5x, tiny-8x"
     ):
         read_preset(PRESETS, "w9")
     with pytest.raises(UserError, match="run it in the repository's root"):
