@@ -43,7 +43,7 @@ SHAPES: dict[str, list[str]] = {
 
 
 def main() -> None:
-    crops, teacher = {"": Manifest.load(MANIFEST).eval}, read_model(TEACHER)
+    crops, teacher = Manifest.load(MANIFEST).eval, read_model(TEACHER)
     head = ["student", "MACs %", "cut: PSNR gap dB", "LPIPS gap"]
     table = [[*head, "repaired: PSNR gap dB", "LPIPS gap"]]
     for name, changes in SHAPES.items():
@@ -52,7 +52,7 @@ def main() -> None:
             student = pruned_student(changed([*changes, f"prune.repair={repair}"]))
             if len(row) == 1:
                 row.append(f"{100 * decoder_macs_share(teacher.config, student.config):.1f}")
-            found = gaps({"teacher": teacher, "student": student}, crops, "")
+            found = gaps(student, crops)
             row += [f"{found['psnr_db_gap']:+.2f}", f"{found['lpips_gap']:+.4f}"]
         table.append(row)
     print(markdown_table(table))
