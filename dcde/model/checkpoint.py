@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -76,68 +75,82 @@ def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
 
 
 def read_model(path: Path | str) -> DCAE:
-    """Read a model in fp32, in eval mode, from its folder or the weights file in it.
+    """Read a model in fp32, in eval mode, from its folder, or from a weights file beside whose
+    config.json it lies.
 
     Three layouts are known by their config.json: ours, efficientvit's published one (which holds
     `model_name` alone) and diffusers' `AutoencoderDC`.
 
     Raises:
-        UserError: for a missing or damaged file, an unknown model, and for a missing, extra or
-            wrongly shaped tensor, by name.
+        UserError: for a missing or damaged file, an unknown model, and for a tensor that is
+            missing, too many, of the wrong shape or type, or not finite, by name.
     """
-    folder = Path(path)
-    if folder.suffix == ".safetensors":
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UserError(f"{folder}: not found, expected a folder with {CONFIG} and weights")
+    weights = weights_file(Path(path))
+    folder = weights.parent
     raw = _read_config(folder / CONFIG)
-    weights = weights_file(folder)
     config = _model_config(raw, folder)
     try:
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights}: not a whole safetensors file ({error})") from None
     model = build_on_meta(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    expected = model.state_dict()
     if "_class_name" in raw:
+        shapes = {name: tensor.shape for name, tensor in expected.items()}
         state = from_diffusers(state, shapes, config)
-    check_state(state, shapes, weights)
+    check_state(state, expected, weights)
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     model.load_state_dict(state, assign=True)
     return model.eval()
 
 
-def check_state(
-    state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], source: Path
-) -> None:
+def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path) -> None:
     """Refuse weights that don't fit the model exactly.
 
+    Args:
+        expected: the model's own tensors; their values don't matter.
+
     Raises:
-        UserError: naming the first missing, extra or wrongly shaped tensor.
+        UserError: naming the first tensor that is missing, too many, of the wrong shape or type,
+            or not finite.
     """
-    for name, shape in shapes.items():
+    for name, ours in expected.items():
         if name not in state:
             raise UserError(f"{source}: tensor {name} is missing")
-        if state[name].shape != shape:
+        tensor = state[name]
+        if tensor.shape != ours.shape:
             raise UserError(
-                f"{source}: tensor {name} has shape {list(state[name].shape)}, "
-                f"expected {list(shape)}"
+                f"{source}: tensor {name} has shape {list(tensor.shape)}, "
+                f"expected {list(ours.shape)}"
             )
+        if tensor.is_floating_point() != ours.is_floating_point():
+            kind = "floating-point numbers" if ours.is_floating_point() else "whole numbers"
+            raise UserError(f"{source}: tensor {name} is {tensor.dtype}, expected {kind}")
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise UserError(f"{source}: tensor {name} has values that are not finite")
     for name in state:
-        if name not in shapes:
+        if name not in expected:
             raise UserError(f"{source}: tensor {name} is not part of the model")
 
 
-def weights_file(folder: Path) -> Path:
-    """The weights in a model folder.
+def weights_file(path: Path) -> Path:
+    """The weights that a path names: that very file, or the one in that model folder.
 
     Raises:
         UserError: if there are none.
     """
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    if not path.is_dir():
+        found = "is no such file" if path.exists() else "not found"
+        raise UserError(
+            f"{path}: {found}, expected a folder with {CONFIG} and weights, or a file of weights "
+            "(.safetensors) in one"
+        )
     for name in (WEIGHTS, DIFFUSERS_WEIGHTS):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"{folder}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}")
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"{path}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -163,8 +176,11 @@ def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
             return zoo_config(raw["model_name"])
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{source}: {field}: {first['msg']}") from None
+        field = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(": ".join(filter(None, (str(source), field, reason)))) from None
+    except NotExpressibleError as error:
+        raise UserError(f"{source}: {error}") from None
     except KeyError as error:
         raise UserError(f"{source}: {error.args[0]}") from None
     raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,14 +20,30 @@ from dcde.model.spec import (
 
 
 class NotExpressibleError(ValueError):
-    """A model that diffusers' class can't express; the message names what of it."""
+    """A model that diffusers' class can't express, or ours can't; the message names what of it."""
 
 
 _NAME = "_dcde_name"
 """Key of our model's name in diffusers' config.json; it ignores keys that start so."""
 _RES, _EFFICIENT_VIT = "ResBlock", "EfficientViTBlock"
 _INSTANCE = "dcde.model.diffusers_peer.diffusers_model makes one in memory that has them"
+_SIDE_FIELDS = ("block_types", "block_out_channels", "layers_per_block", "qkv_multiscales")
 _NORMS = {"batch_norm": "bn2d", "rms_norm": "trms2d"}
+_UPSAMPLE = {"pixel_shuffle": "ConvPixelShuffle", "interpolate": "InterpolateConv"}
+_DOWNSAMPLE = {"pixel_unshuffle": "ConvPixelUnshuffle", "conv": "Conv"}
+_SCALES: tuple[list[int], ...] = ([], [5])
+_FIXED = {
+    "in_channels": 3,
+    "attention_head_dim": HEAD_DIM,
+    "encoder_out_shortcut": True,
+    "decoder_in_shortcut": True,
+}
+"""Fields that have one value in every model that ours can be."""
+_READ = (
+    *(f"{side}_{field}" for side in ("encoder", "decoder") for field in _SIDE_FIELDS),
+    *("latent_channels", "scaling_factor", "upsample_block_type", "downsample_block_type"),
+    *("decoder_norm_types", "decoder_act_fns", "decoder_conv_act_fn"),
+)
 
 _IN_BLOCK = (
     (r"context_module\.main\.qkv\.conv\.", "attn.to_qkv."),
@@ -105,15 +121,26 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
     """Read diffusers' config.json; `name` is for those that we did not write.
 
     Raises:
-        KeyError: for a missing field.
-        pydantic.ValidationError: for a value that this model can't express.
+        NotExpressibleError, pydantic.ValidationError: for a field that is missing or unknown, or
+            has a value that this model can't express.
     """
+    for field in _READ:
+        if field not in raw and field != "decoder_conv_act_fn":  # older than that field: relu
+            raise NotExpressibleError(f"{field}: missing")
+    for field, only in _FIXED.items():
+        _check(field, raw.get(field, only), [only])
+    for field in raw:
+        if field not in _FIXED and field not in _READ and not field.startswith("_"):
+            raise NotExpressibleError(f"{field}: unknown, it may change what the model computes")
 
     def side(prefix: str) -> dict[str, Any]:
         widths = tuple(raw[f"{prefix}_block_out_channels"])
         n = len(widths)
         types = _per_stage(raw[f"{prefix}_block_types"], n)
-        scales = raw[f"{prefix}_qkv_multiscales"]
+        scales = [list(scale) for scale in raw[f"{prefix}_qkv_multiscales"]]
+        for kind, scale in zip(types, scales, strict=True):
+            _check(f"{prefix}_block_types", kind, [_RES, _EFFICIENT_VIT])
+            _check(f"{prefix}_qkv_multiscales", scale, _SCALES)
         return {
             "widths": widths,
             "depths": tuple(raw[f"{prefix}_layers_per_block"]),
@@ -122,23 +149,22 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
 
     decoder = side("decoder")
     n = len(decoder["widths"])
+    norms = _per_stage(raw["decoder_norm_types"], n)
+    for kind, norm in zip(decoder["block_types"], norms, strict=True):
+        _check("decoder_norm_types", norm, list(_NORMS) if kind == "R" else ["rms_norm"])
     return DCAEConfig(
         name=raw.get(_NAME, name),
         latent_channels=raw["latent_channels"],
         scaling_factor=raw["scaling_factor"],
         encoder=EncoderConfig(
             **side("encoder"),
-            downsample="Conv" if raw["downsample_block_type"] == "conv" else "ConvPixelUnshuffle",
+            downsample=_one_of("downsample_block_type", raw, _DOWNSAMPLE),  # type: ignore[arg-type]
         ),
         decoder=DecoderConfig(
             **decoder,
-            norms=tuple(_NORMS.get(x, x) for x in _per_stage(raw["decoder_norm_types"], n)),  # type: ignore[misc]
+            norms=tuple(_NORMS[norm] for norm in norms),  # type: ignore[misc]
             acts=tuple(_per_stage(raw["decoder_act_fns"], n)),  # type: ignore[arg-type]
-            upsample=(
-                "InterpolateConv"
-                if raw["upsample_block_type"] == "interpolate"
-                else "ConvPixelShuffle"
-            ),
+            upsample=_one_of("upsample_block_type", raw, _UPSAMPLE),  # type: ignore[arg-type]
             out_act=raw.get("decoder_conv_act_fn", "relu"),
         ),
     )
@@ -161,7 +187,7 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
         }
 
     encoder, decoder = config.encoder, config.decoder
-    norm_names = {ours: theirs for theirs, ours in _NORMS.items()}
+    norm_names = _reversed(_NORMS)
     raw = {
         "_class_name": "AutoencoderDC",
         _NAME: config.name,
@@ -169,10 +195,8 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
         "attention_head_dim": HEAD_DIM,
         **side("encoder", encoder),
         **side("decoder", decoder),
-        "downsample_block_type": "conv" if encoder.downsample == "Conv" else "pixel_unshuffle",
-        "upsample_block_type": (
-            "interpolate" if decoder.upsample == "InterpolateConv" else "pixel_shuffle"
-        ),
+        "downsample_block_type": _reversed(_DOWNSAMPLE)[encoder.downsample],
+        "upsample_block_type": _reversed(_UPSAMPLE)[decoder.upsample],
         # Attention blocks take RMS norm whatever the stage's norm; in diffusers they take that.
         "decoder_norm_types": [
             norm_names[norm] if kind == "R" else "rms_norm"
@@ -191,6 +215,22 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
                     f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}{hint}"
                 )
     return raw
+
+
+def _check(field: str, value: object, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        expected = " or ".join(map(repr, allowed))
+        raise NotExpressibleError(f"{field}: found {value!r}, expected {expected}")
+
+
+def _one_of(field: str, raw: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Our name of a field's value."""
+    _check(field, raw[field], list(names))
+    return names[raw[field]]
+
+
+def _reversed(names: Mapping[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in names.items()}
 
 
 def expressible(config: DCAEConfig) -> bool:

@@ -14,10 +14,10 @@ ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def find_model(source: str, field: str) -> Path:
-    """The folder of a model, downloaded if need be.
+    """The folder of a model, downloaded if need be, or its file of weights where that is named.
 
     Args:
-        source: `bundled:<name>`, `hf:<repo>[@revision]` or a folder.
+        source: `bundled:<name>`, `hf:<repo>[@revision]`, a folder or a .safetensors file in one.
         field: The parameter or option that holds it, for errors.
 
     Raises:
@@ -56,9 +56,8 @@ def load_teacher(source: str, sha256: str | None) -> tuple[DCAE, str]:
     Raises:
         UserError: if the file is not the one that `sha256` names, or can't be read.
     """
-    folder = find_model(source, "teacher.source")
-    weights = weights_file(folder) if folder.is_dir() else folder
+    weights = weights_file(find_model(source, "teacher.source"))
     found = sha256_of(weights)
     if sha256 is not None and found != sha256:
         raise UserError(f"teacher.sha256: {weights} has {found}, expected {sha256}")
-    return read_model(folder), found
+    return read_model(weights), found

@@ -9,16 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from dcde.base.errors import UserError
-from dcde.base.files import whole_folder
+from dcde.base.files import sha256_of, whole_folder
 from dcde.model import DCAE, zoo_config
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.dcae import build_on_meta
+from dcde.model.diffusers_format import config_to_diffusers
+from dcde.model.sources import load_model, load_teacher
 from dcde.train.run_state import atomic_torch_save
 from tests.helpers.tiny import ROOT, randomize, run, tiny_config
 
@@ -82,6 +85,119 @@ def test_reads_the_diffusers_layout(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         assert relative_error(ours.decode(latent), theirs.decode(latent).sample) < 1e-5
         assert relative_error(ours.encode(image), theirs.encode(image).latent) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoder_block_types": ("ResBlock",) * 6, "encoder_qkv_multiscales": ((),) * 6},
+        {"decoder_qkv_multiscales": ((), (), (), (5,), (), (5,))},
+        {"encoder_qkv_multiscales": ((), (), (), (5,), (5,), ())},
+        {"decoder_norm_types": "rms_norm"},
+        {"decoder_norm_types": "batch_norm"},
+        {"decoder_act_fns": "relu"},
+        {"decoder_act_fns": "silu", "decoder_conv_act_fn": "silu"},
+        {"upsample_block_type": "interpolate"},
+        {"downsample_block_type": "conv"},
+        {"decoder_layers_per_block": (1, 1, 2, 0, 1, 1)},
+    ],
+    ids=str,
+)
+def test_each_field_of_diffusers_config_is_read(changes: dict[str, Any], tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    from tests.helpers.peers import peer, relative_error, scaled_down
+
+    config = dict(peer(scaled_down("dc-ae-f32c32-in-1.0", 32)).config)
+    known = {key: value for key, value in config.items() if not key.startswith("_")}
+    theirs = diffusers.AutoencoderDC(**known | changes).eval()
+    randomize(theirs)
+    theirs.save_pretrained(tmp_path)
+    try:
+        ours = read_model(tmp_path)
+    except UserError as error:  # refused by name, then, and not misread
+        assert next(iter(changes)).partition("_")[2] in str(error) or "depths" in str(error)
+        return
+    latent, image = torch.randn(1, 32, 2, 3), torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        assert relative_error(ours.decode(latent), theirs.decode(latent).sample) < 1e-5
+        assert relative_error(ours.encode(image), theirs.encode(image).latent) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("in_channels", 4, "in_channels: found 4, expected 3"),
+        ("attention_head_dim", 16, "attention_head_dim: found 16, expected 32"),
+        ("encoder_out_shortcut", False, "encoder_out_shortcut: found False, expected True"),
+        ("decoder_in_shortcut", False, "decoder_in_shortcut: found False, expected True"),
+        ("decoder_block_types", "VitBlock", "decoder_block_types: found 'VitBlock', expected"),
+        (
+            "encoder_qkv_multiscales",
+            [[], [], [], [3], [5], [5]],
+            r"encoder_qkv_multiscales: found \[3\], expected \[\] or \[5\]",
+        ),
+        ("upsample_block_type", "nearest", "upsample_block_type: found 'nearest', expected"),
+        ("downsample_block_type", "pool", "downsample_block_type: found 'pool', expected"),
+        ("decoder_act_fns", "gelu", "acts"),
+        ("decoder_norm_types", "layer_norm", "decoder_norm_types: found 'layer_norm', expected"),
+        ("decoder_conv_act_fn", "gelu", "out_act"),
+        ("scaling_factor", "large", "scaling_factor"),
+        ("latent_channels", 0, "latent_channels"),
+        ("encoder_block_out_channels", [0, 8], "block_types: found 6 entries, expected 2"),
+        ("mid_block", True, "mid_block: unknown"),
+        ("latent_channels", None, "latent_channels: missing"),
+    ],
+)
+def test_what_diffusers_can_and_we_cannot_is_refused_by_its_field(
+    field: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    config = config_to_diffusers(zoo_config("dc-ae-f32c32-sana-1.0")) | {field: value}
+    if value is None:
+        del config[field]
+    save_file({"x": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=rf"config\.json: .*{message}"):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (float("nan"), "has values that are not finite"),
+        (float("inf"), "has values that are not finite"),
+        (torch.int8, r"is torch\.int8, expected floating-point numbers"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    values: float | torch.dtype, message: str, tiny_model: DCAE, tmp_path: Path
+) -> None:
+    save_model(tiny_model, tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    state, name = load_file(weights), "decoder.stages.1.op_list.1.main.conv1.conv.weight"
+    if isinstance(values, float):
+        state[name][0, 0, 0, 0] = values
+    else:
+        state[name] = state[name].to(values)
+    save_file(state, weights)
+    with pytest.raises(UserError, match=f"{name} {message}"):
+        read_model(tmp_path / "model")
+
+
+def test_the_file_that_is_named_is_the_one_that_is_read(tiny_model: DCAE, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save_model(tiny_model, folder)
+    other = DCAE(tiny_model.config)
+    save_file(dict(other.state_dict()), folder / "ema.safetensors")
+    for read in (read_model, lambda path: load_model(str(path))):
+        assert same_weights(read(folder / "ema.safetensors"), other)
+    teacher, found = load_teacher(str(folder / "ema.safetensors"), None)
+    assert same_weights(teacher, other) and found == sha256_of(folder / "ema.safetensors")
+    with pytest.raises(UserError, match=r"typo\.safetensors"):
+        read_model(folder / "typo.safetensors")
+    with pytest.raises(UserError, match=r"typo\.safetensors"):
+        load_model(str(folder / "typo.safetensors"))
+    with pytest.raises(UserError, match=r"config\.json: is no such file, expected a folder"):
+        load_model(str(folder / "config.json"))
 
 
 @pytest.mark.parametrize(
