@@ -18,7 +18,7 @@ class DataParams(Section):
     """Share of photos for evaluation, where the folder has no train/ and val/ of its own."""
     eval_size: Annotated[int, Field(ge=32)]
     """Side of an evaluation crop in pixels."""
-    eval_crops: PositiveInt
+    eval_crops: Annotated[int, Field(ge=1, le=5)]
     """Evaluation crops of each photo: the centre, then further ones at full resolution."""
 
 

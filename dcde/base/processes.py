@@ -34,7 +34,7 @@ def make_accelerator(precision: str) -> Accelerator:
     process_state()
     AcceleratorState._reset_state()  # a process may train again, in another precision
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision="no" if precision == "fp32" else precision,
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             # Batch norms share their statistics, so that buffers are the same everywhere.
@@ -42,6 +42,12 @@ def make_accelerator(precision: str) -> Accelerator:
         )
     except ValueError as error:
         raise UserError(f"precision: found {precision!r}, but here: {error}") from None
+    if precision == "fp16" and accelerator.device.type == "cpu":  # it would train in fp32
+        raise UserError(
+            "precision: found 'fp16', but no GPU was found, and a CPU trains in fp32 or bf16: "
+            "expected one of these"
+        )
+    return accelerator
 
 
 def run_lock(state_dir: Path) -> AbstractContextManager[None]:

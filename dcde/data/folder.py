@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from dcde.base.errors import UserError
 from dcde.data.pixels import to_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+OTHER_IMAGES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff")
+"""Of images that are not read: their pixels are animated, or need a library of their own."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,41 @@ class Photo:
 def list_images(folder: Path) -> list[Path]:
     """All image files under a folder, sorted; ImageNet's `<wnid>/*.JPEG` included.
 
+    Folders that are links are followed. Hidden files and folders are none of the images, such as
+    `._photo.jpg`, which macOS leaves beside a photo. Images of other kinds are counted and named.
+
     Raises:
         UserError: if the folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: not found, expected a folder of images")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(_visible_files(folder))
+    paths = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = Counter(s for path in files if (s := path.suffix.lower()) in OTHER_IMAGES)
+    passed_over = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
     if not paths:
-        raise UserError(f"{folder}: no image found, expected files {', '.join(IMAGE_SUFFIXES)}")
+        found = f" (but {passed_over})" if others else ""
+        raise UserError(
+            f"{folder}: no image found{found}, expected files {', '.join(IMAGE_SUFFIXES)}"
+        )
+    if others:
+        tqdm.write(
+            f"{folder}: images of kinds that are not read are passed over: {passed_over}; "
+            f"those that are read: {', '.join(IMAGE_SUFFIXES)}"
+        )
     return paths
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    seen = set()  # a link may lead back to a folder above it
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in names if not name.startswith("."))
 
 
 MAX_PHOTO_PIXELS = 89_478_485

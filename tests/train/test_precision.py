@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from dcde.base.errors import UserError
 from dcde.data.folder import Photo
 from tests.helpers.distill_run import curve, run_distill
 
@@ -40,3 +41,10 @@ def test_compiled_steps_follow_plain_ones(
     run_distill(photo_list, tmp_path, **SHORT, compile=True)
     assert counters["stats"]["unique_graphs"] > 0  # it was compiled at all
     assert curve(tmp_path, "loss/total") == pytest.approx(plain, rel=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
+def test_fp16_without_a_gpu_is_refused(photo_list: Photos, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"precision: found 'fp16', but no GPU was found"):
+        run_distill(photo_list, tmp_path, **SHORT, precision="fp16")
+    assert not list(tmp_path.iterdir())

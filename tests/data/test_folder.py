@@ -1,0 +1,46 @@
+"""Which files of a folder are its images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dcde.base.errors import UserError
+from dcde.data.folder import list_images
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+def test_folders_that_are_links_are_followed_once(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    own = picture(folder / "class_b/1.jpg")
+    picture(tmp_path / "elsewhere/2.JPEG")
+    (folder / "class_a").symlink_to(tmp_path / "elsewhere")
+    (folder / "class_b/up").symlink_to(folder)  # a loop
+    assert list_images(folder) == [folder / "class_a/2.JPEG", own]
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    shown = picture(tmp_path / "1.jpg")
+    (tmp_path / "._1.jpg").write_bytes(b"macOS")
+    picture(tmp_path / ".thumbnails/1.jpg")
+    assert list_images(tmp_path) == [shown]
+
+
+def test_images_of_other_kinds_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.tif", "b.TIF", "c.gif"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"no image found \(but 1 \.gif, 2 \.tif\), expected files"):
+        list_images(tmp_path)
+    shown = picture(tmp_path / "d.png")
+    (tmp_path / "notes.txt").touch()
+    assert list_images(tmp_path) == [shown]
+    assert "passed over: 1 .gif, 2 .tif; those that are read: .jpg" in capsys.readouterr().out
