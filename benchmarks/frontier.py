@@ -61,13 +61,7 @@ SIZES: dict[str, dict[str, list[str]]] = {
             "prune.width_list=[16,16,32,64,64]",
             "loss.feature=0",
         ],
-        "ours": [
-            "prune.depth_list=[0,1,2,2,2]",
-            "prune.width_list=[16,16,32,64,64]",
-            "loss.feature=0",
-            "loss.lpips=0.25",
-            "loss.teacher_lpips=0.25",
-        ],
+        "ours": ["prune.depth_list=[0,1,1,1,2]", "prune.width_list=[16,32,32,64,64]"],
     },
 }
 """Percent of the decoder's MACs to the cuts of each recipe. The original drops whole blocks; below
