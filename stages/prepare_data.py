@@ -9,7 +9,7 @@ from dcde.base.params_file import load_params
 from dcde.base.paths import MANIFEST, PARAMS, PHOTOS
 from dcde.data.crops import eval_crops
 from dcde.data.embedded import write_photos
-from dcde.data.folder import check_images, split_photos
+from dcde.data.folder import split_photos
 from dcde.data.manifest import Manifest
 
 
@@ -19,9 +19,7 @@ def main() -> None:
         if params.source == "embedded":
             write_photos(partial)
         source = partial if params.source == "embedded" else Path(params.source).expanduser()
-        train, val = (
-            check_images(p, params.on_bad_image) for p in split_photos(source, params.val_fraction)
-        )
+        train, val = split_photos(source, params.val_fraction, params.on_bad_image)
         crops = [c for photo in val for c in eval_crops(photo, params.eval_size, params.eval_crops)]
         Manifest(tuple(train), tuple(crops)).save(partial / MANIFEST.name)
     print(f"{len(train)} photos for training, {len(crops)} crops of {len(val)} for evaluation")

@@ -116,22 +116,31 @@ def check_images(paths: Sequence[Path], on_bad_image: str) -> list[Photo]:
     return photos
 
 
-def split_photos(folder: Path, val_fraction: float) -> tuple[list[Path], list[Path]]:
-    """Paths for training and for evaluation: `train` and `val` below the folder, or by share.
+def split_photos(
+    folder: Path, val_fraction: float, on_bad_image: str
+) -> tuple[list[Photo], list[Photo]]:
+    """Photos for training and for evaluation: `train` and `val` below the folder, or by share.
 
-    Without these two folders, the photos whose hash is smallest are for evaluation: the
-    choice is the same on every machine, and stable when photos are added.
+    Without these two folders, the photos whose hash is smallest are for evaluation: the choice is
+    the same on every machine, and stable when photos are added. Files that can't be read are none
+    of either.
+
+    Args:
+        on_bad_image: see `check_images`.
 
     Raises:
-        UserError: if there are too few images to split.
+        UserError: if there are too few images to split, or bad ones that are refused.
     """
     if (folder / "train").is_dir() and (folder / "val").is_dir():
-        return list_images(folder / "train"), list_images(folder / "val")
-    paths = list_images(folder)
-    if len(paths) < 2:
-        raise UserError(f"{folder}: found 1 image, expected at least 2 to split into train and val")
-    ranked = sorted(
-        paths, key=lambda p: hashlib.sha256(str(p.relative_to(folder)).encode()).digest()
-    )
-    n_val = min(len(paths) - 1, max(1, round(len(paths) * val_fraction)))
-    return sorted(ranked[n_val:]), sorted(ranked[:n_val])
+        train, val = (check_images(list_images(folder / n), on_bad_image) for n in ("train", "val"))
+        return train, val
+    photos = check_images(list_images(folder), on_bad_image)
+    if len(photos) < 2:
+        raise UserError(
+            f"{folder}: found 1 readable image, expected at least 2 to split into train and val"
+        )
+    name = {photo: str(Path(photo.path).relative_to(folder)) for photo in photos}
+    ranked = sorted(photos, key=lambda photo: hashlib.sha256(name[photo].encode()).digest())
+    n_val = min(len(photos) - 1, max(1, round(len(photos) * val_fraction)))
+    held_out = set(ranked[:n_val])
+    return [p for p in photos if p not in held_out], [p for p in photos if p in held_out]

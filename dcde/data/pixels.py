@@ -46,13 +46,21 @@ def read_rgb(path: Path) -> Image.Image:
             with Image.open(path) as image:
                 width, height = image.size
                 if width * height <= MAX_PIXELS:
-                    return to_rgb(ImageOps.exif_transpose(image))
+                    return to_rgb(_upright(image))
     except Exception as error:  # Pillow raises many types for files that are not images
         raise UserError(f"{path}: not a readable image ({error})") from None
     raise UserError(
         f"{path}: found {width} x {height} pixels, expected at most {MAX_PIXELS / 1e6:.1f} "
         "megapixels; scale it down or cut it"
     )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data says, or as it is where that is broken: the pixels may be good."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises many types here; what is wrong with pixels `to_rgb` finds too
+        return image
 
 
 def to_model_range(pixels: Tensor) -> Tensor:

@@ -64,22 +64,32 @@ def test_imagenet_layout_is_used_as_it_is(photos: Path, tmp_path: Path) -> None:
         folder = tmp_path / split / "n01440764"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((photos / "rocket.jpg").read_bytes())
-    train, val = split_photos(tmp_path, 0.5)
-    assert [p.name for p in train] == ["a.JPEG", "b.JPEG"]
-    assert [p.name for p in val] == ["c.JPEG"]
+    train, val = split_photos(tmp_path, 0.5, "refuse")
+    assert [Path(p.path).name for p in train] == ["a.JPEG", "b.JPEG"]
+    assert [Path(p.path).name for p in val] == ["c.JPEG"]
 
 
 def test_split_is_by_photo_and_stable(photos: Path) -> None:
-    train, val = split_photos(photos, 0.4)
+    train, val = split_photos(photos, 0.4, "refuse")
     assert (len(train), len(val)) == (3, 2)
     assert not set(train) & set(val)
-    assert split_photos(photos, 0.4) == (train, val)
+    assert split_photos(photos, 0.4, "refuse") == (train, val)
+
+
+def test_a_bad_photo_takes_no_place_in_the_split(photos: Path, tmp_path: Path) -> None:
+    for name in ("rocket.jpg", "coffee.png"):
+        (tmp_path / name).write_bytes((photos / name).read_bytes())
+    for number in range(20):  # one of them has the smallest hash
+        (tmp_path / f"{number}.jpg").write_bytes(b"no image")
+    train, val = split_photos(tmp_path, 0.1, "skip")
+    assert {Path(p.path).name for p in (*train, *val)} == {"rocket.jpg", "coffee.png"}
+    assert len(train) == len(val) == 1
 
 
 def test_one_image_cannot_be_split(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes((photos / "rocket.jpg").read_bytes())
-    with pytest.raises(UserError, match="found 1 image, expected at least 2"):
-        split_photos(tmp_path, 0.5)
+    with pytest.raises(UserError, match="found 1 readable image, expected at least 2"):
+        split_photos(tmp_path, 0.5, "skip")
 
 
 def test_random_crop_comes_from_the_seed_and_fits(photo_list: tuple[Photo, ...]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dcde.base.errors import UserError
 from dcde.data.crops import Crop, load_crop
@@ -31,6 +32,21 @@ def test_16_bit_grey_keeps_its_range(suffix: str, tmp_path: Path) -> None:
     assert rgb.shape == (64, 64, 3)
     expected = (ramp(65535) / 257).round()
     assert np.array_equal(rgb, expected[..., None].repeat(3, axis=2))
+
+
+BROKEN_EXIF = bytes.fromhex(  # turned by 90 degrees, with a value of the wrong type behind that
+    "4578696600004d4d002a000000080005012d0002000000060000004a011200030000000100060000829a000c00000001"
+    "00000050876900040000000100000058882500040000000100740072000000006d616b6572004fe00000000000000001"
+    "92860001000000070000006a00000000636f6d6d656e7400000100010002000000024e00000000000000"
+)
+
+
+def test_a_photo_whose_exif_is_broken_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "broken.jpg"
+    Image.new("RGB", (16, 8), (200, 100, 50)).save(path, exif=BROKEN_EXIF)
+    with pytest.raises(struct.error), Image.open(path) as image:
+        ImageOps.exif_transpose(image)
+    assert read_rgb(path).size == (16, 8)
 
 
 def test_training_images_of_16_bits_keep_their_range(tmp_path: Path) -> None:
