@@ -12,18 +12,24 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+EQUAL_DB = 100.0
+"""PSNR of equal pictures, in place of infinity."""
+
 
 def psnr_db(image: np.ndarray, original: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of two (H, W, 3) uint8 images; 100 where they are equal."""
     if np.array_equal(image, original):
-        return 100.0
+        return EQUAL_DB
     return float(peak_signal_noise_ratio(original, image, data_range=255))
 
 
 def batch_psnr_db(images: Tensor, originals: Tensor) -> Tensor:
-    """PSNR in dB of each of a batch, on the device: (B, 3, H, W) in [-1, 1] to (B,)."""
+    """PSNR in dB of each of a batch, on the device: (B, 3, H, W) in [-1, 1] to (B,).
+
+    As `psnr_db`, on pictures that need not be rounded.
+    """
     error = (images.clamp(-1, 1) - originals).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(4 / error)
+    return torch.where(error == 0, EQUAL_DB, 10 * torch.log10(4 / error))
 
 
 _RADIUS = 5

@@ -11,8 +11,9 @@ import torch
 
 from dcde.base.results import write_metrics
 from dcde.data.grid import picture_grid
+from dcde.data.pixels import to_model_range
 from dcde.evaluate.gap import gap_to_teacher
-from dcde.metrics.pictures import psnr_db, ssim
+from dcde.metrics.pictures import batch_psnr_db, psnr_db, ssim
 
 
 def test_psnr_and_ssim_at_known_values() -> None:
@@ -66,3 +67,14 @@ def test_columns_are_as_wide_as_their_captions() -> None:
     assert sheet.getpixel((column + 4, 28)) == (0, 0, 0) != sheet.getpixel((column - 4, 28))
     text = np.array(sheet.crop((column - 4, 0, column, 24)))
     assert (text == 255).all()  # nothing runs over into the next column
+
+
+def test_the_two_psnrs_agree_also_where_pictures_are_equal() -> None:
+    rng = np.random.default_rng(0)
+    original = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    image = original.copy()
+    image[1, 0, 0, 0] ^= 1
+    a, b = (to_model_range(torch.from_numpy(x).permute(0, 3, 1, 2)) for x in (image, original))
+    expected = [psnr_db(*pair) for pair in zip(image, original, strict=True)]
+    assert expected[0] == 100.0
+    assert batch_psnr_db(a, b).tolist() == pytest.approx(expected, abs=1e-4)
