@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import nn
+
+from dcde.base.errors import UserError
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -20,6 +24,24 @@ def channels_last(module: M, device: torch.device) -> M:
 def best_device() -> torch.device:
     """The first CUDA device, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_compiler(field: str) -> None:
+    """Refuse torch.compile where the compiler is missing that it needs, on a CPU and on a GPU.
+
+    Args:
+        field: what asks for it.
+
+    Raises:
+        UserError: saying how to go on.
+    """
+    candidates = [os.environ[name] for name in ("CXX", "CC") if os.environ.get(name)]
+    candidates += ["g++", "clang++", "gcc", "clang"]
+    if not any(shutil.which(name.split()[0]) for name in candidates):
+        raise UserError(
+            f"{field}: found true, but torch.compile needs a C++ compiler and found none "
+            f"({', '.join(candidates)}): install one, or set {field} to false"
+        )
 
 
 def device_name(device: torch.device) -> str:

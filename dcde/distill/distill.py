@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dcde.base.devices import channels_last
+from dcde.base.devices import channels_last, check_compiler
 from dcde.base.errors import UserError
 from dcde.base.processes import check_batch_size, make_accelerator
 from dcde.base.recipe import DistillParams, Recipe
@@ -70,6 +70,8 @@ def distill(
     plan = plan_crops(photos, params, recipe.seed)
     accelerator = make_accelerator(params.precision)
     check_batch_size(params.batch_size, plan.training.samples, accelerator)
+    if params.compile:
+        check_compiler("distill.compile")
 
     if accelerator.is_main_process and not params.freeze_encoder:
         tqdm.write(

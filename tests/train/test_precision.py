@@ -48,3 +48,14 @@ def test_fp16_without_a_gpu_is_refused(photo_list: Photos, tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"precision: found 'fp16', but no GPU was found"):
         run_distill(photo_list, tmp_path, **SHORT, precision="fp16")
     assert not list(tmp_path.iterdir())
+
+
+def test_compile_without_a_compiler_is_refused_before_any_work(
+    photo_list: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CXX", "CC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"distill\.compile: found true, but .* g\+\+"):
+        run_distill(photo_list, tmp_path, **SHORT, compile=True)
+    assert not list(tmp_path.iterdir())
