@@ -56,6 +56,6 @@ def test_compile_without_a_compiler_is_refused_before_any_work(
     for name in ("CXX", "CC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"distill\.compile: found true, but .* g\+\+"):
+    with pytest.raises(UserError, match=r"distill\.compile: found true, but .*g\+\+"):
         run_distill(photo_list, tmp_path, **SHORT, compile=True)
     assert not list(tmp_path.iterdir())
