@@ -45,13 +45,15 @@ def feature_l1(prediction: Prediction) -> Tensor:
 
 def stream_l1(prediction: Prediction) -> Tensor:
     """Mean |student - teacher| of the residual stream after a stage of the decoder, over the mean
-    |teacher| there, averaged over the stages.
+    |teacher| there, averaged over images and stages.
 
-    A stage's share does not depend on the scale of its features.
+    Relative, so that a stage counts as much as any other, whatever the scale of its features; of
+    each image by itself, so that it makes no difference how a batch is shared among processes.
     """
     pairs = zip(prediction.activations, prediction.teacher_activations, strict=True)
     errors = [
-        F.l1_loss(ours.float(), theirs.float()) / theirs.float().abs().mean()
+        (ours.float() - theirs.float()).abs().flatten(1).mean(1)
+        / theirs.float().abs().flatten(1).mean(1)
         for ours, theirs in pairs
     ]
     return torch.stack(errors).mean()
