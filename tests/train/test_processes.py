@@ -42,7 +42,7 @@ def command(state_dir: Path, photos: Path, **arguments: Any) -> list[str]:
         {
             "narrow": True,
             "loss": {"stream": 1.0, "image": 1.0, "teacher_lpips": 0.1},
-            "optimizer": {"lr": 3e-4},
+            "optimizer": {"lr": 1e-4},
         },
         # AdamW's first steps have the size of the learning rate whatever the gradient's, so where
         # that is all rounding, rounding decides: with a GAN a large rate soon shows it, between
