@@ -132,12 +132,15 @@ def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast
         "precision": "bf16" if fast else "fp32",
         "compile": fast,
     }
+    terms = {"stream": 0.0, "teacher_lpips": 0.0}  # which the plain loop has not
+    loss = params.loss.model_copy(update=terms)
+    train = params.distill.model_copy(update=changes)
     with tempfile.TemporaryDirectory() as folder:
         distill(
             read_model(PRUNED),
             read_model(TEACHER),
             Manifest.load(MANIFEST).train,
-            params.model_copy(update={"distill": params.distill.model_copy(update=changes)}),
+            params.model_copy(update={"distill": train, "loss": loss}),
             lpips_weights=LPIPS,
             state_dir=Path(folder) / "state",
             cache_dir=Path(folder) / "latents",
