@@ -10,7 +10,8 @@ from dcde.base.paths import MANIFEST, PARAMS, PHOTOS
 from dcde.data.crops import eval_crops
 from dcde.data.embedded import write_photos
 from dcde.data.folder import split_photos
-from dcde.data.manifest import Manifest
+from dcde.data.manifest import FILES, Manifest
+from dcde.data.recorded import record_files
 
 
 def main() -> None:
@@ -19,6 +20,8 @@ def main() -> None:
         if params.source == "embedded":
             write_photos(partial)
         source = partial if params.source == "embedded" else Path(params.source).expanduser()
+        if source != partial:
+            record_files(source.resolve(), partial / FILES)
         train, val = split_photos(source, params.val_fraction, params.on_bad_image)
         crops = [c for photo in val for c in eval_crops(photo, params.eval_size, params.eval_crops)]
         Manifest(tuple(train), tuple(crops)).save(partial / MANIFEST.name)

@@ -59,6 +59,22 @@ def list_images(folder: Path) -> list[Path]:
     return paths
 
 
+def image_files(folder: Path) -> list[Path]:
+    """All that `split_photos` looks at, in no order; none where the folder is gone."""
+    return [
+        path
+        for part in _parts(folder)
+        for path in _visible_files(part)
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+
+
+def _parts(folder: Path) -> list[Path]:
+    """`train` and `val` below the folder where it has both, or itself."""
+    parts = [folder / "train", folder / "val"]
+    return parts if all(part.is_dir() for part in parts) else [folder]
+
+
 def _visible_files(folder: Path) -> Iterator[Path]:
     seen = set()  # a link may lead back to a folder above it
     for root, folders, names in os.walk(folder, followlinks=True):
@@ -131,10 +147,9 @@ def split_photos(
     Raises:
         UserError: if there are too few images to split, or bad ones that are refused.
     """
-    if (folder / "train").is_dir() and (folder / "val").is_dir():
-        train, val = (check_images(list_images(folder / n), on_bad_image) for n in ("train", "val"))
-        return train, val
-    photos = check_images(list_images(folder), on_bad_image)
+    photos, *evaluation = (check_images(list_images(p), on_bad_image) for p in _parts(folder))
+    if evaluation:
+        return photos, evaluation[0]
     if len(photos) < 2:
         raise UserError(
             f"{folder}: found 1 readable image, expected at least 2 to split into train and val"

@@ -9,6 +9,10 @@ from pathlib import Path
 from dcde.base.errors import UserError
 from dcde.data.crops import Crop
 from dcde.data.folder import Photo
+from dcde.data.recorded import check_files
+
+FILES = "files.csv"
+"""Beside the manifest, of photos that lie elsewhere (see `dcde.data.recorded`)."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class Manifest:
         """Read it back.
 
         Raises:
-            UserError: if it is missing.
+            UserError: if it is missing, and if the photos are not those that prepare_data saw.
         """
         if not path.is_file():
             raise UserError(f"{path}: not found; `dvc repro prepare_data` makes it")
+        if (files := path.parent / FILES).is_file():
+            check_files(files)
         raw = json.loads(path.read_text())
         for entry in (*raw["train"], *raw["eval"]):
             entry["path"] = str(path.parent / entry["path"])
