@@ -91,19 +91,30 @@ MAX_PHOTO_PIXELS = 89_478_485
 """Largest photo of a data set; Pillow's own limit for what may be an attack."""
 
 
+MAX_ASPECT = 32
+"""Longest shape of a photo: a crop as wide as its shorter side needs the whole of it resized."""
+
+
 def _read(path: Path) -> Photo | str:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            if width * height <= MAX_PHOTO_PIXELS:
+            limit = _limit_passed(width, height)
+            if limit is None:
                 to_rgb(image)
                 return Photo(str(path), width, height)
     except Exception as error:  # Pillow raises many types for files that are not images
         return f"{path}: not a readable image ({error})"
-    return (
-        f"{path}: found {width} x {height} pixels, expected at most "
-        f"{MAX_PHOTO_PIXELS / 1e6:.1f} megapixels"
-    )
+    return f"{path}: found {width} x {height} pixels, expected {limit}"
+
+
+def _limit_passed(width: int, height: int) -> str | None:
+    """What is expected of a photo whose size is not that; both limits bound the memory of a crop."""
+    if width * height > MAX_PHOTO_PIXELS:
+        return f"at most {MAX_PHOTO_PIXELS / 1e6:.1f} megapixels"
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        return f"a shape at most {MAX_ASPECT} times as long as it is wide"
+    return None
 
 
 def check_images(paths: Sequence[Path], on_bad_image: str) -> list[Photo]:

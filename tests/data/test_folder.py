@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from dcde.base.errors import UserError
-from dcde.data.folder import list_images
+from dcde.data.crops import eval_crops, load_crop
+from dcde.data.folder import check_images, list_images
 
 
 def picture(path: Path) -> Path:
@@ -44,3 +45,15 @@ def test_images_of_other_kinds_are_counted(
     (tmp_path / "notes.txt").touch()
     assert list_images(tmp_path) == [shown]
     assert "passed over: 1 .gif, 2 .tif; those that are read: .jpg" in capsys.readouterr().out
+
+
+def test_extreme_shapes_are_bad_images(tmp_path: Path) -> None:
+    for name, size in (("line.png", (6000, 1)), ("strip.png", (8, 256))):
+        Image.new("RGB", size).save(tmp_path / name)
+    with pytest.raises(
+        UserError, match=r"line\.png: found 6000 x 1 pixels, expected a shape at most 32 times as"
+    ):
+        check_images(list_images(tmp_path), "refuse")
+    (photo,) = check_images(list_images(tmp_path), "skip")
+    assert Path(photo.path).name == "strip.png"
+    assert load_crop(eval_crops(photo, 256, 1)[0]).shape == (3, 256, 256)  # 256 x 8192, cut
