@@ -109,7 +109,7 @@ def _read(path: Path) -> Photo | str:
 
 
 def _limit_passed(width: int, height: int) -> str | None:
-    """What is expected of a photo whose size is not that; both limits bound the memory of a crop."""
+    """What is expected where a size is past a limit; these bound the memory that a crop takes."""
     if width * height > MAX_PHOTO_PIXELS:
         return f"at most {MAX_PHOTO_PIXELS / 1e6:.1f} megapixels"
     if max(width, height) > MAX_ASPECT * min(width, height):
