@@ -32,11 +32,11 @@ def _contexts(
 def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
     """Batch norms norm by the batch, but their running statistics and counters stay."""
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    tracking = [norm for norm in norms if norm.track_running_stats]
+    for norm in tracking:
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, (momentum, counter) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, counter
+        for norm in tracking:
+            norm.track_running_stats = True
