@@ -30,13 +30,21 @@ def _contexts(
 
 @contextmanager
 def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
-    """Batch norms norm by the batch, but their running statistics and counters stay."""
+    """Batch norms norm by the batch, but their running statistics and counters stay.
+
+    The statistics go on being passed, or what is kept for the backward pass would not match.
+    """
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    tracking = [norm for norm in norms if norm.track_running_stats]
-    for norm in tracking:
-        norm.track_running_stats = False
+    counters = [norm.num_batches_tracked for norm in norms]
+    before = [None if counter is None else counter.clone() for counter in counters]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in tracking:
-            norm.track_running_stats = True
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for counter, old in zip(counters, before, strict=True):
+            if counter is not None and old is not None:
+                counter.copy_(old)

@@ -38,8 +38,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         mean = _mean_over_processes(x.float().mean(dim=(0, 2, 3)))
         centred = x.float() - mean[:, None, None]
         variance = _mean_over_processes(centred.square().mean(dim=(0, 2, 3)))
-        if self.track_running_stats:
-            self._track(mean, variance, x.numel() // len(mean) * dist.get_world_size())
+        self._track(mean, variance, x.numel() // len(mean) * dist.get_world_size())
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
