@@ -30,7 +30,7 @@ from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import read_model
 from dcde.model.dcae import stage_taps
 from dcde.model.fold import fold_norms
-from dcde.train.losses import build_terms, need_teacher
+from dcde.train.losses import build_terms, need_image, need_teacher
 from dcde.train.schedules import dynamic_weights
 from dcde.train.trainer import Trainer
 
@@ -84,7 +84,8 @@ def distill(
     freeze(
         student.to(device),
         encoder=params.freeze_encoder,
-        project_out=params.freeze_project_out,
+        # What no term reaches may not train: several processes would wait for its gradient.
+        project_out=params.freeze_project_out or not (need_image(weights) or params.tap == 0),
         checkpoint_activations=params.checkpoint_activations,
     )
     cached = partial(

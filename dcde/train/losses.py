@@ -105,6 +105,11 @@ def need_teacher(names: Collection[str]) -> bool:
     return any(name in FEATURE_TERMS or name == "teacher_lpips" for name in names)
 
 
+def need_image(names: Collection[str]) -> bool:
+    """Whether any of these terms looks at the image, and so trains the layer that makes it."""
+    return any(name in (*IMAGE_TERMS, *LPIPS_TERMS, "gamma") for name in names)
+
+
 def build_terms(
     names: Collection[str], lpips_weights: Path, device: torch.device
 ) -> dict[str, Term]:

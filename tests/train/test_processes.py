@@ -16,7 +16,13 @@ import torch
 
 from dcde.data.folder import Photo
 from dcde.model.checkpoint import read_model
-from tests.helpers.distill_run import curve, curve_names, run_distill
+from tests.helpers.distill_run import (
+    curve,
+    curve_names,
+    models,
+    run_distill,
+    same_weights,
+)
 from tests.helpers.tiny import ROOT
 
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -86,6 +92,17 @@ def test_two_processes_follow_one(
     for name, tensor in alone.state_dict().items():
         if name.endswith(("running_mean", "running_var")):
             torch.testing.assert_close(shared[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_the_output_layer_rests_where_no_term_reaches_it(photos: Path, tmp_path: Path) -> None:
+    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False}
+    done = subprocess.run(
+        command(tmp_path, photos, **arguments), cwd=ROOT, env=ENV, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    trained, before = read_model(tmp_path / "student"), models()[1]
+    assert same_weights(trained.decoder.project_out, before.decoder.project_out)
+    assert not same_weights(trained.decoder, before.decoder)
 
 
 def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
