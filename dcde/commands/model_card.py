@@ -16,8 +16,13 @@ from dcde.model.checkpoint import Layout, read_model, write_model
 from dcde.model.diffusers_format import expressible
 from dcde.report.tables import markdown_table, score_table
 
-RECIPE = ("seed", "prune", "distill", "loss", "gan", "optimizer", "optimizer_d")
-"""Sections of params.yaml that make a student."""
+MADE_BY = {
+    "teacher": ("download_teacher",),
+    "pruned": ("download_teacher", "prune"),
+    "student": ("download_teacher", "prune", "distill"),
+}
+"""The stages that make each model of a pipeline."""
+LOCK = Path("dvc.lock")
 UNSTATED = "Not stated. That of the model it was made from may bind it."
 
 
@@ -45,8 +50,8 @@ def _card(config: DCAEConfig, repo: str, layout: Layout, source: Path, licence: 
     from huggingface_hub import ModelCardData
 
     models, name = source.resolve().parent, source.name
-    made = models.name == "models" and (models.parent / PARAMS).is_file()
-    params = yaml.safe_load((models.parent / PARAMS).read_text()) if made else {}
+    made = models.name == "models" and name in MADE_BY and (models.parent / LOCK).is_file()
+    params = _run_params(models.parent, name) if made else {}
     teacher = params.get("teacher", {}).get("source", "")
     base = teacher.removeprefix("hf:").partition("@")[0] if teacher.startswith("hf:") else None
     metadata = ModelCardData(
@@ -123,8 +128,17 @@ image = vae.decode(latent).sample
     return f"## Load it\n\n{theirs}\n\nWith DCDE:\n\n{ours}"
 
 
+def _run_params(root: Path, name: str) -> dict[str, Any]:
+    """The parameters that made a model: DVC wrote them down, and params.yaml may be another now."""
+    stages = yaml.safe_load((root / LOCK).read_text())["stages"]
+    made: dict[str, Any] = {}
+    for stage in MADE_BY[name]:
+        made |= stages.get(stage, {}).get("params", {}).get(PARAMS.name, {})
+    return made
+
+
 def _recipe(params: dict[str, Any], teacher: str) -> str:
-    sections = {key: params[key] for key in RECIPE if key in params}
+    sections = {key: value for key, value in params.items() if key != "teacher"}
     text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None).strip()
     about = f"Teacher: `{teacher}`. Pruned and distilled by DCDE:"
     return f"## Recipe\n\n{about}\n\n```yaml\n{text}\n```"

@@ -13,9 +13,10 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from dcde.base.paths import EVAL_IMAGES, EVAL_METRICS, PARAMS, PROFILE_COSTS
+from dcde.base.paths import EVAL_IMAGES, EVAL_METRICS, PROFILE_COSTS
 from dcde.base.results import read_table
 from dcde.commands.app import app
+from dcde.commands.model_card import LOCK
 from dcde.model import DCAE, DecoderConfig
 from dcde.model.checkpoint import read_model, save_model
 from dcde.prune.widths import narrow_config
@@ -49,7 +50,7 @@ def pipeline(tmp_path: Path, tiny_model: DCAE) -> Path:
     """A student where the pipeline leaves it, with metrics and parameters."""
     root = tmp_path / "pipeline"
     save_model(tiny_model, root / "models/student")
-    for name in (PARAMS, EVAL_METRICS, EVAL_IMAGES, PROFILE_COSTS):
+    for name in (LOCK, EVAL_METRICS, EVAL_IMAGES, PROFILE_COSTS):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((ROOT / name).read_bytes())
     return root
@@ -156,9 +157,10 @@ def push(*arguments: str) -> tuple[int, str]:
 
 
 def test_card_of_a_pipelines_student(pipeline: Path, tmp_path: Path) -> None:
-    params = pipeline / "params.yaml"
-    text = params.read_text()
-    params.write_text(text.replace("bundled:dc-ae-f16c16-photos", "hf:owner/teacher@abc"))
+    lock = pipeline / LOCK
+    text = lock.read_text()
+    lock.write_text(text.replace("bundled:dc-ae-f16c16-photos", "hf:owner/teacher@abc"))
+    (pipeline / "params.yaml").write_text("prune: {method: of another day}")
     out = tmp_path / "out"
     arguments = ["--model", str(pipeline / "models/student"), "--dry-run", "--out", str(out)]
     assert push(*arguments, "--licence", "mit") == (0, f"{out}\n")
@@ -177,7 +179,9 @@ def test_card_of_a_pipelines_student(pipeline: Path, tmp_path: Path) -> None:
     assert f"{int(costs['student']['decoder_params']) / 1e6:.4g} M" in card
     assert f"On {len(read_table(pipeline / EVAL_IMAGES))} images" in card
     recipe = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
-    assert recipe["prune"] == yaml.safe_load(text)["prune"]
+    ran = yaml.safe_load(text)["stages"]
+    assert recipe["prune"] == ran["prune"]["params"]["params.yaml"]["prune"]
+    assert recipe["loss"] == ran["distill"]["params"]["params.yaml"]["loss"]
     assert 'AutoencoderDC.from_pretrained("me/student")' in card
     assert 'load_model("hf:me/student")' in card
 
