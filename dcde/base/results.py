@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dcde.base.errors import UserError
 from dcde.base.files import whole_file
 
 DIGITS = 6
@@ -53,6 +54,12 @@ def write_table(
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that `write_table` wrote."""
+    """The rows of a CSV file that `write_table` wrote.
+
+    Raises:
+        UserError: if it is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: not found, expected a table that `dvc repro` makes")
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,15 @@ BAD = [
         "nowhere.npz: not found, expected an npz with mu and sigma",
     ),
 ]
+
+
+@pytest.mark.parametrize("stage", ["prune", "distill", "eval", "profile", "report"])
+def test_a_stage_without_its_inputs_says_what_is_missing(stage: str, tmp_path: Path) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = run([sys.executable, "-m", f"stages.{stage}"], tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.fullmatch(r"error: \S+: not found.*", done.stderr.splitlines()[-1])
 
 
 @pytest.mark.parametrize(("stage", "changes", "message"), BAD)
