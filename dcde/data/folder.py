@@ -87,6 +87,11 @@ def _visible_files(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in names if not name.startswith("."))
 
 
+def printable(path: Path | str) -> str:
+    """A path as text: bytes of its name that are not UTF-8, which Linux allows, are escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 MAX_PHOTO_PIXELS = 89_478_485
 """Largest photo of a data set; Pillow's own limit for what may be an attack."""
 
@@ -96,6 +101,8 @@ MAX_ASPECT = 32
 
 
 def _read(path: Path) -> Photo | str:
+    if (shown := printable(path)) != str(path):
+        return f"{shown}: found a name that is not UTF-8, expected one that tables can hold"
     try:
         with Image.open(path) as image:
             width, height = image.size

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dcde.base.errors import UserError
-from dcde.data.folder import image_files
+from dcde.data.folder import image_files, printable
 
 Stamp = tuple[str, str]
 """Bytes and time of change in nanoseconds; ("", "") for a file that is not there."""
@@ -44,7 +44,7 @@ def check_files(path: Path) -> None:
         what = "gone" if now[first] == missing else what
         rest = f", and {len(others) - 1} more are not as they were" if others[1:] else ""
         raise UserError(
-            f"data.source: {first} is {what} since prepare_data looked at it{rest}; "
+            f"data.source: {printable(first)} is {what} since prepare_data looked at it{rest}; "
             "`dvc repro -f prepare_data` looks again"
         )
 

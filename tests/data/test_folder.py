@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,16 @@ def test_extreme_shapes_are_bad_images(tmp_path: Path) -> None:
     (photo,) = check_images(list_images(tmp_path), "skip")
     assert Path(photo.path).name == "strip.png"
     assert load_crop(eval_crops(photo, 256, 1)[0]).shape == (3, 256, 256)  # 256 x 8192, cut
+
+
+def test_a_name_that_is_not_utf_8_is_named_at_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = picture(tmp_path / "gut \u00fc.jpg"), os.fsdecode(b"schlecht \xfc.jpg")
+    picture(tmp_path / bad)
+    message = r"schlecht \xfc.jpg: found a name that is not UTF-8"
+    with pytest.raises(UserError, match=re.escape(message)):
+        check_images(list_images(tmp_path), "refuse")
+    capsys.readouterr()
+    assert [photo.path for photo in check_images(list_images(tmp_path), "skip")] == [str(good)]
+    assert message in capsys.readouterr().out
