@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 
 from dcde.base.errors import UserError
 from dcde.base.work import locked
@@ -68,6 +68,24 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
     if flag:
         accelerator.set_trigger()
     return bool(accelerator.check_trigger())
+
+
+def check_same_step(accelerator: Accelerator, step: int, folder: Path) -> None:
+    """Refuse to go on from different places: machines that share no disk find different states.
+
+    Args:
+        step: where this process would go on.
+        folder: where it looked for a saved state.
+
+    Raises:
+        UserError: on every process.
+    """
+    steps: list[int] = gather_object([step]) if accelerator.num_processes > 1 else [step]
+    if len(set(steps)) > 1:
+        raise UserError(
+            f"{folder}: the processes found different saved states, at steps {steps}: expected "
+            "one folder for all, on a disk that the machines share"
+        )
 
 
 def check_batch_size(batch_size: int, samples: int, accelerator: Accelerator) -> None:

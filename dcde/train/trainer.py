@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dcde.base.errors import UserError
-from dcde.base.processes import any_process
+from dcde.base.processes import any_process, check_same_step
 from dcde.base.recipe import GanParams, OptimizerParams, RuntimeParams, TrainParams
 from dcde.data.crops import Crop
 from dcde.data.plan import EpochPlan
@@ -95,10 +95,12 @@ class Trainer:
 
         Raises:
             UserError: if more than `max_bad_steps` failed, naming the term, the step and its files;
-                if memory runs out; if asked to stop by Ctrl-C or SIGTERM, after saving.
+                if memory runs out; if asked to stop by Ctrl-C or SIGTERM, after saving; if the
+                processes found different saved states.
         """
         resumed = self.state.resume()
         self.position = resumed or Position()
+        check_same_step(self.accelerator, self.position.step, self.state.folder)
         batch_size = self.train.batch_size
         batches_done = self.position.epoch * self.batches_per_epoch + self.position.batch
         with (

@@ -1,12 +1,15 @@
 """A whole small distillation, in this process or, for tests that kill it, in one of its own.
 
 python -m tests.helpers.distill_run STATE_DIR CACHE_DIR OUT PHOTO_FOLDER [ARGUMENTS AS JSON]
+
+"{rank}" in STATE_DIR is the number of the process, so that each can have a disk of its own.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +157,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 if __name__ == "__main__":
     state_dir, cache_dir, out, photo_folder = map(Path, sys.argv[1:5])
     arguments = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
+    state_dir = Path(str(state_dir).format(rank=os.environ.get("RANK", 0)))
     with one_line_errors():
         found = tuple(check_images(list_images(photo_folder), "refuse"))
         _, trained = run_distill(found, state_dir, cache_dir=cache_dir, **arguments)

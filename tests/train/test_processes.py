@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -127,6 +128,36 @@ def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert list(curve(tmp_path, "loss/image")) == list(range(40))
+
+
+def test_machines_without_a_shared_disk_do_not_go_on_from_different_steps(
+    photos: Path, tmp_path: Path
+) -> None:
+    arguments = {"epochs": 2, "loss": {"image": 1.0}}
+    with (tmp_path / "log.txt").open("w") as log:
+        first = subprocess.Popen(
+            command(tmp_path / "disk_0", photos, **arguments),
+            cwd=ROOT,
+            env=ENV,
+            stdout=log,
+            stderr=log,
+        )
+    while first.poll() is None and not (tmp_path / "disk_0/state.pt").exists():
+        time.sleep(0.005)
+    first.terminate()
+    assert first.wait() != 0
+    done = subprocess.run(
+        command(tmp_path / "disk_{rank}", photos, **arguments),
+        cwd=ROOT,
+        env=ENV,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert re.search(
+        r"error: \S+disk_\d: the processes found different saved states, at steps \[\d+, 0\]",
+        done.stderr,
+    )
 
 
 def test_batch_that_does_not_divide_is_refused(photos: Path, tmp_path: Path) -> None:
