@@ -175,7 +175,7 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
         loader = DataLoader(
             CropDataset(plan.crops(epoch)),
             distillation.batch_size,
-            num_workers=params.runtime.workers,
+            num_workers=params.runtime.loader_workers(),
         )
         for batch in tqdm(loader, desc=f"plain {epoch + 1}/3"):
             image = to_model_range(batch["pixels"].to(device))

@@ -35,7 +35,7 @@ def main() -> None:
                 paths.METRIC_NETWORKS, fid=params.eval.fid, resolution=params.data.eval_size
             ),
             batch_size=params.eval.batch_size,
-            workers=params.runtime.workers,
+            workers=params.runtime.loader_workers(),
             device=best_device(),
             state_dir=state_dir,
             cache_dir=work_dir() / "references",

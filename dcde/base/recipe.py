@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from dcde.base.section import PositiveFloat, PositiveInt, Section, Weight
@@ -152,11 +154,21 @@ class LossParams(LossWeights):
 class RuntimeParams(Section):
     """What changes no result; DVC does not track it."""
 
-    workers: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0)] | None
+    """Processes that load images beside the trainer's own; null: see `loader_workers`."""
     log_every: PositiveInt
     """Steps between two rows of the loss curves."""
     save_minutes: PositiveFloat
     """Minutes between two saved states inside an epoch."""
+
+    def loader_workers(self) -> int:
+        """`workers`, or where that is null as many as cores are left beside a GPU, at most 8.
+
+        Without a GPU that is none: there the trainer itself needs the cores.
+        """
+        if self.workers is not None:
+            return self.workers
+        return min(8, (os.cpu_count() or 1) - 1) if torch.cuda.is_available() else 0
 
 
 class Recipe(Section):

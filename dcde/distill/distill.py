@@ -92,7 +92,7 @@ def distill(
         cached_crops,
         teacher,
         batch_size=params.batch_size,
-        workers=recipe.runtime.workers,
+        workers=recipe.runtime.loader_workers(),
         cache_dir=cache_dir,
     )
     validate: Callable[[DCAE], Mapping[str, float]] = (

@@ -178,7 +178,7 @@ class Trainer:
         loader = DataLoader(
             self.dataset(left),
             self.train.batch_size,
-            num_workers=self.runtime.workers,
+            num_workers=self.runtime.loader_workers(),
             drop_last=True,
         )
         batches = iter(self.accelerator.prepare_data_loader(loader))

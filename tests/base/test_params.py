@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from dcde.base.errors import UserError
 from dcde.base.params import Params
 from dcde.base.params_file import load_params, validate
+from dcde.base.recipe import RuntimeParams
 from teacher.params import TeacherTrainParams
 from tests.helpers.tiny import ROOT
 
@@ -106,3 +109,14 @@ def test_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("a: [")
     with pytest.raises(UserError, match="not valid YAML"):
         load_params(tmp_path / "params.yaml", Params)
+
+
+def test_workers_are_chosen_by_the_cores_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def workers(asked: int | None, cores: int, gpu: bool) -> int:
+        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+        return RuntimeParams(workers=asked, log_every=1, save_minutes=1).loader_workers()
+
+    assert [workers(None, cores, True) for cores in (1, 4, 64)] == [0, 3, 8]
+    assert workers(None, 64, False) == 0
+    assert workers(12, 64, True) == workers(12, 2, False) == 12
