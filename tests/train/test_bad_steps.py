@@ -20,7 +20,7 @@ from dcde.model import DCAE
 from dcde.train.adversary import Adversary
 from dcde.train.bad_steps import NotFiniteError
 from dcde.train.learner import Batch, Learner
-from dcde.train.losses import FEATURE_TERMS, IMAGE_TERMS, Prediction
+from dcde.train.losses import Prediction, feature_l1, image_l1
 from tests.helpers.distill_run import (
     CROPS,
     GAN,
@@ -59,7 +59,7 @@ def learner_and_batch() -> tuple[Learner, DCAE, Batch]:
     learner = Learner(
         DistillTask(student.decoder, teacher.decoder, 3),
         accelerator=accelerator,
-        terms=FEATURE_TERMS | IMAGE_TERMS,
+        terms={"feature": feature_l1, "image": image_l1},
         train=distill_params(),
         optimizer=OPTIMIZER,
         adversary=Adversary(GAN, OPTIMIZER, accelerator),
