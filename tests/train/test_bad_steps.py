@@ -20,7 +20,7 @@ from dcde.model import DCAE
 from dcde.train.adversary import Adversary
 from dcde.train.bad_steps import NotFiniteError
 from dcde.train.learner import Batch, Learner
-from dcde.train.losses import Prediction, feature_l1, image_l1
+from dcde.train.losses import IMAGE_TERMS, Prediction, feature_l1, image_l1
 from tests.helpers.distill_run import (
     CROPS,
     GAN,
