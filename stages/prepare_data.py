@@ -18,10 +18,11 @@ def main() -> None:
     params = load_params(PARAMS, Params).data
     with whole_folder(PHOTOS) as partial:
         if params.source == "embedded":
-            write_photos(partial)
-        source = partial if params.source == "embedded" else Path(params.source).expanduser()
-        if source != partial:
-            record_files(source.resolve(), partial / FILES)
+            source = partial
+            write_photos(source)
+        else:
+            source = Path(params.source).expanduser()
+            record_files(source, partial / FILES)
         train, val = split_photos(source, params.val_fraction, params.on_bad_image)
         crops = [c for photo in val for c in eval_crops(photo, params.eval_size, params.eval_crops)]
         Manifest(tuple(train), tuple(crops)).save(partial / MANIFEST.name)

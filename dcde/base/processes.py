@@ -70,7 +70,7 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
     return bool(accelerator.check_trigger())
 
 
-def check_same_step(accelerator: Accelerator, step: int, folder: Path) -> None:
+def check_same_step(step: int, folder: Path) -> None:
     """Refuse to go on from different places: machines that share no disk find different states.
 
     Args:
@@ -80,7 +80,7 @@ def check_same_step(accelerator: Accelerator, step: int, folder: Path) -> None:
     Raises:
         UserError: on every process.
     """
-    steps: list[int] = gather_object([step]) if accelerator.num_processes > 1 else [step]
+    steps: list[int] = gather_object([step])  # alone, it is what was given
     if len(set(steps)) > 1:
         raise UserError(
             f"{folder}: the processes found different saved states, at steps {steps}: expected "

@@ -67,7 +67,7 @@ def _card(config: DCAEConfig, repo: str, layout: Layout, source: Path, licence: 
         _description(config),
         *(_figures(models.parent, name) if made else []),
         _loading(config, repo, layout),
-        *([_recipe(params, teacher)] if made else []),
+        *([_recipe(params, teacher)] if "prune" in params else []),
         f"## Licence\n\n{licence or UNSTATED}",
     ]
     return "\n\n".join(sections) + "\n"

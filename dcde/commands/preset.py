@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,8 +31,13 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
     Raises:
         UserError: for an unknown name, listing those there are.
     """
+    return _merged(_files(folder, name))
+
+
+def _merged(files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of a preset's files, of which each has its way before those that follow."""
     settings: dict[str, Any] = {}
-    for file in _files(folder, name):
+    for file in files:
         settings = merge(file, settings)
     return {key: value for key, value in settings.items() if key not in (SHARED, ABOUT)}
 
@@ -88,7 +93,6 @@ class PresetRow:
     student: DCAEConfig
     cut: str
     """What the student has less of: blocks, channels inside them, or channels between them."""
-    resolution: int
     decoder_gmacs: float
     decoder_macs_saved_percent: float
     total_macs_saved_percent: float
@@ -111,7 +115,8 @@ class PresetRow:
 
 def preset_row(folder: Path, name: str) -> PresetRow:
     """Count the student of a preset, whose teacher must be in the zoo by name."""
-    settings, files = read_preset(folder, name), _files(folder, name)
+    files = _files(folder, name)
+    settings = _merged(files)
     teacher = _zoo_teacher(settings["teacher"]["source"])
     prune = settings["prune"]
     resolution = settings["data"]["eval_size"]
@@ -126,7 +131,6 @@ def preset_row(folder: Path, name: str) -> PresetRow:
         teacher=teacher.name,
         student=student,
         cut=_cut(student.decoder, teacher.decoder),
-        resolution=resolution,
         decoder_gmacs=costs["decoder_macs"] / 1e9,
         recipe="original" if ORIGINAL in (file.get(SHARED) for file in files) else "ours",
         about=files[0].get(ABOUT, ""),

@@ -172,8 +172,11 @@ def split_photos(
         raise UserError(
             f"{folder}: found 1 readable image, expected at least 2 to split into train and val"
         )
-    name = {photo: str(Path(photo.path).relative_to(folder)) for photo in photos}
-    ranked = sorted(photos, key=lambda photo: hashlib.sha256(name[photo].encode()).digest())
+
+    def rank(photo: Photo) -> bytes:
+        return hashlib.sha256(str(Path(photo.path).relative_to(folder)).encode()).digest()
+
+    ranked = sorted(photos, key=rank)
     n_val = min(len(photos) - 1, max(1, round(len(photos) * val_fraction)))
     held_out = set(ranked[:n_val])
     return [p for p in photos if p not in held_out], [p for p in photos if p in held_out]

@@ -20,9 +20,10 @@ Stamp = tuple[str, str]
 
 def record_files(folder: Path, path: Path) -> None:
     """Write down all image files of a folder: a row with its name, then one for each of them."""
+    folder = folder.resolve()
     with path.open("w", newline="", errors="surrogateescape") as file:
         rows = csv.writer(file)
-        rows.writerow([folder.resolve(), "", ""])
+        rows.writerow([folder, "", ""])
         rows.writerows((name, *stamp) for name, stamp in _stamps(image_files(folder)).items())
 
 
@@ -40,8 +41,8 @@ def check_files(path: Path) -> None:
     others = sorted(name for name, stamp in now.items() if stamp != before.get(name, missing))
     if others:
         first = others[0]
-        what = "changed" if first in before else "new"
-        what = "gone" if now[first] == missing else what
+        known = "changed" if first in before else "new"
+        what = "gone" if now[first] == missing else known
         rest = f", and {len(others) - 1} more are not as they were" if others[1:] else ""
         raise UserError(
             f"data.source: {printable(first)} is {what} since prepare_data looked at it{rest}; "

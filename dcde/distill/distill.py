@@ -79,13 +79,14 @@ def distill(
             "ones than the teacher's: no diffusion model that was made for the teacher fits it"
         )
 
+    # What no term reaches may not train: several processes would wait for its gradient.
+    reached = need_image(weights) or ("feature" in weights and params.tap == 0)
     device = accelerator.device
     channels_last(teacher, device).requires_grad_(False).eval()
     freeze(
         student.to(device),
         encoder=params.freeze_encoder,
-        # What no term reaches may not train: several processes would wait for its gradient.
-        project_out=params.freeze_project_out or not (need_image(weights) or params.tap == 0),
+        project_out=params.freeze_project_out or not reached,
         checkpoint_activations=params.checkpoint_activations,
     )
     cached = partial(
@@ -113,18 +114,20 @@ def distill(
 
     dataset = cached(plan.training.distinct_crops(params.epochs))
     stages = stage_taps(student.config.decoder) if "stream" in weights else []
-
-    def projections() -> dict[str, nn.Conv2d]:
+    projections: dict[str, nn.Conv2d] = {}
+    narrower = student.config.decoder.narrower_than(teacher.config.decoder)
+    if stages and narrower:
         few = DataLoader(dataset(plan.training.crops(0)[:PROJECTION_CROPS]), PROJECTION_CROPS)
         latents = next(iter(few))["latent"].to(device)
-        return fit_projections(student.decoder, teacher.decoder, latents, stages)
+        taps = [f"stage{i}" for i in narrower]
+        projections = fit_projections(student.decoder, teacher.decoder, latents, taps)
 
     task = DistillTask(
         student.decoder if params.freeze_encoder else student,
         fold_norms(teacher.decoder) if need_teacher(weights) else None,
         params.tap,
         stages=stages,
-        projections=projections() if stages else {},
+        projections=projections,
     )
 
     def epoch_done(epoch: int, module: nn.Module) -> Mapping[str, float]:

@@ -176,7 +176,7 @@ def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
             return zoo_config(raw["model_name"])
     except ValidationError as error:
         first = error.errors()[0]
-        field = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        field = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
         raise UserError(": ".join(filter(None, (str(source), field, reason)))) from None
     except NotExpressibleError as error:

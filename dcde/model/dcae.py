@@ -161,7 +161,7 @@ class DCAE(nn.Module):
 
         With `taps`, also a dictionary of the features there (see `Tap`).
         """
-        return self.decoder(latent) if taps is None else self.decoder(latent, taps)
+        return self.decoder(latent, taps)
 
     @overload
     def forward(self, image: Tensor) -> Tensor: ...
@@ -171,8 +171,7 @@ class DCAE(nn.Module):
         self, image: Tensor, taps: Sequence[Tap] | None = None
     ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
         """Encode and decode."""
-        latent = self.encode(image)
-        return self.decode(latent) if taps is None else self.decode(latent, taps)
+        return self.decoder(self.encode(image), taps)
 
 
 def build_on_meta(config: DCAEConfig) -> DCAE:

@@ -35,9 +35,9 @@ def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
     The statistics go on being passed, or what is kept for the backward pass would not match.
     """
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    counters = [norm.num_batches_tracked for norm in norms]
-    before = [None if counter is None else counter.clone() for counter in counters]
     momenta = [norm.momentum for norm in norms]
+    counters = [c for norm in norms if (c := norm.num_batches_tracked) is not None]
+    before = [counter.clone() for counter in counters]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -46,5 +46,4 @@ def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for counter, old in zip(counters, before, strict=True):
-            if counter is not None and old is not None:
-                counter.copy_(old)
+            counter.copy_(old)

@@ -90,6 +90,11 @@ class DecoderConfig(StageConfig):
             return super().inner_width(stage)
         return self.inner_widths[stage]
 
+    def narrower_than(self, full: DecoderConfig) -> list[int]:
+        """Stages whose stream has fewer channels than that of the decoder this one was cut from."""
+        widths = zip(self.widths, full.widths, strict=True)
+        return [i for i, (width, before) in enumerate(widths) if width < before]
+
     def first_block(self, stage: int) -> int:
         """Place of a stage's first block in its `op_list`: after its upsampling, if any."""
         return 1 if self.depths[stage] > 0 and stage + 1 < len(self.widths) else 0

@@ -70,8 +70,7 @@ def repair(
     """
     ours, theirs = branches(student.decoder), branches(teacher.decoder)
     ends = targets_of(theirs, kept)
-    widths = zip(student.config.decoder.widths, teacher.config.decoder.widths, strict=True)
-    narrower = {i for i, (width, full) in enumerate(widths) if width < full}
+    narrower = student.config.decoder.narrower_than(teacher.config.decoder)
     streams = targets = list(latents)
     for i, branch in enumerate(tqdm(ours, desc="repair", unit="branch")):
         for _, _, residual in theirs[ends[i - 1] if i else 0 : ends[i]]:

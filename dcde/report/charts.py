@@ -82,10 +82,15 @@ def quality_charts(points: Mapping[str, tuple[float, float, float]]) -> list[Mar
 def _figure(title: str) -> tuple[Figure, Any]:
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axes = figure.add_subplot()
+    set_style(axes, title)
+    return figure, axes
+
+
+def set_style(axes: Any, title: str) -> None:
+    """How every chart looks."""
     axes.set_title(title, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    return figure, axes
 
 
 def svg(figure: Figure) -> Markup:

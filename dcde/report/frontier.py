@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from dcde.base.results import read_table
+from dcde.report.charts import set_style
 
 Row = Mapping[str, Any]
 """Of `python -m benchmarks.frontier`: a student's recipe, size, seed, share of the teacher's MACs,
@@ -64,11 +65,9 @@ def frontier_figure(rows: Sequence[Row], run: Mapping[str, float] | None = None)
         if run is not None:
             place = (100 * run["decoder_macs"], run[score])
             axes.plot(*place, "*", color="black", markersize=12, label="this run, evaluation crops")
-        axes.set_title(title, fontsize=11)
+        set_style(axes, title)
         axes.set_xlabel("decoder MACs, % of the teacher's")
         axes.set_xlim(left=0)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
     figure.legend(
         *axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2
     )

@@ -100,7 +100,7 @@ class Trainer:
         """
         resumed = self.state.resume()
         self.position = resumed or Position()
-        check_same_step(self.accelerator, self.position.step, self.state.folder)
+        check_same_step(self.position.step, self.state.folder)
         batch_size = self.train.batch_size
         batches_done = self.position.epoch * self.batches_per_epoch + self.position.batch
         with (

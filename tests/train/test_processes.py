@@ -24,10 +24,11 @@ from tests.helpers.distill_run import (
     run_distill,
     same_weights,
 )
-from tests.helpers.tiny import ROOT
+from tests.helpers.tiny import ROOT, run
 
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-ENV = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), **CPU}
 
 
 def command(state_dir: Path, photos: Path, **arguments: Any) -> list[str]:
@@ -40,6 +41,11 @@ def command(state_dir: Path, photos: Path, **arguments: Any) -> list[str]:
         *map(str, paths),
         json.dumps(arguments),
     ]
+
+
+def run_two(state_dir: Path, photos: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, keeping what it prints."""
+    return run(command(state_dir, photos, **arguments), ROOT, **CPU)
 
 
 @pytest.mark.parametrize(
@@ -74,13 +80,7 @@ def test_two_processes_follow_one(
         **changes,
     }
     _, alone = run_distill(photo_list, tmp_path / "one", **arguments)
-    done = subprocess.run(
-        command(tmp_path / "two", photos, **arguments),
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-    )
+    done = run_two(tmp_path / "two", photos, **arguments)
     assert done.returncode == 0, done.stderr
     assert curve_names(tmp_path / "one") == curve_names(tmp_path / "two")
     for name in curve_names(tmp_path / "one"):
@@ -95,11 +95,12 @@ def test_two_processes_follow_one(
             torch.testing.assert_close(shared[name], tensor, rtol=1e-3, atol=1e-4)
 
 
-def test_the_output_layer_rests_where_no_term_reaches_it(photos: Path, tmp_path: Path) -> None:
-    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False}
-    done = subprocess.run(
-        command(tmp_path, photos, **arguments), cwd=ROOT, env=ENV, capture_output=True, text=True
-    )
+@pytest.mark.parametrize("tap", [0, 3])
+def test_the_output_layer_rests_where_no_term_reaches_it(
+    tap: int, photos: Path, tmp_path: Path
+) -> None:
+    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False, "tap": tap}
+    done = run_two(tmp_path, photos, **arguments)
     assert done.returncode == 0, done.stderr
     trained, before = read_model(tmp_path / "student"), models()[1]
     assert same_weights(trained.decoder.project_out, before.decoder.project_out)
@@ -123,9 +124,7 @@ def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_pat
     step = torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"]
     assert 0 < step < 40
     assert errors.count(f"error: stopped on request after step {step}. The state is saved") == 2
-    done = subprocess.run(
-        command(tmp_path, photos, **arguments), cwd=ROOT, env=ENV, capture_output=True, text=True
-    )
+    done = run_two(tmp_path, photos, **arguments)
     assert done.returncode == 0, done.stderr
     assert list(curve(tmp_path, "loss/image")) == list(range(40))
 
@@ -146,13 +145,7 @@ def test_machines_without_a_shared_disk_do_not_go_on_from_different_steps(
         time.sleep(0.005)
     first.terminate()
     assert first.wait() != 0
-    done = subprocess.run(
-        command(tmp_path / "disk_{rank}", photos, **arguments),
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-    )
+    done = run_two(tmp_path / "disk_{rank}", photos, **arguments)
     assert done.returncode != 0
     assert re.search(
         r"error: \S+disk_\d: the processes found different saved states, at steps \[\d+, 0\]",
@@ -161,8 +154,6 @@ def test_machines_without_a_shared_disk_do_not_go_on_from_different_steps(
 
 
 def test_batch_that_does_not_divide_is_refused(photos: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(tmp_path, photos, batch_size=5), cwd=ROOT, env=ENV, capture_output=True, text=True
-    )
+    done = run_two(tmp_path, photos, batch_size=5)
     assert done.returncode != 0
     assert "error: batch_size: found 5, expected a multiple of the 2 processes" in done.stderr
