@@ -5,7 +5,7 @@ from dcde.base.errors import one_line_errors
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, STUDENT, TEACHER
-from dcde.base.processes import process_state, run_lock
+from dcde.base.processes import process_state, shared_run
 from dcde.base.work import stage_key, work_dir
 from dcde.data.grid import reconstruction_grid, save_picture
 from dcde.data.manifest import Manifest
@@ -30,7 +30,7 @@ def main() -> None:
         grid = reconstruction_grid({"teacher": teacher, "student": model}, shown)
         save_picture(grid, state_dir / f"samples/epoch_{epoch + 1:03d}.jpg")
 
-    with run_lock(state_dir):
+    with shared_run(state_dir):
         distill(
             student,
             teacher,

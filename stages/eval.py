@@ -7,7 +7,7 @@ from dcde.base.devices import best_device
 from dcde.base.errors import one_line_errors
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
-from dcde.base.processes import run_lock
+from dcde.base.processes import shared_run
 from dcde.base.results import write_metrics, write_table
 from dcde.base.work import stage_key, work_dir
 from dcde.data.grid import reconstruction_grid, save_picture
@@ -26,7 +26,7 @@ def main() -> None:
     crops = Manifest.load(paths.MANIFEST).eval
     state_dir = work_dir() / "eval" / stage_key("eval")
     models = {name: read_model(folder) for name, folder in paths.MODELS.items()}
-    with run_lock(state_dir):
+    with shared_run(state_dir):
         result = evaluate(
             models,
             crops,

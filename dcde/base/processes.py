@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,15 +51,21 @@ def make_accelerator(precision: str) -> Accelerator:
     return accelerator
 
 
-def run_lock(state_dir: Path) -> AbstractContextManager[None]:
+@contextmanager
+def shared_run(state_dir: Path) -> Iterator[None]:
     """Keep every other run off an unfinished run's state; the processes that share it are one run.
+
+    They take leave of each other at its end: a process that goes while it is still connected is
+    now and then aborted by its own communication threads, which makes a finished run a failed one.
 
     Raises:
         UserError: on entering, if another run is at work on the same state.
     """
-    if not process_state().is_main_process:
-        return nullcontext()
-    return locked(state_dir, busy="another process is at work on this very run; wait for its end")
+    process = process_state()
+    busy = "another process is at work on this very run; wait for its end"
+    with locked(state_dir, busy=busy) if process.is_main_process else nullcontext():
+        yield
+    process.destroy_process_group()
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:

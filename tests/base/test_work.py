@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dcde.base.errors import UserError
-from dcde.base.processes import run_lock
+from dcde.base.processes import shared_run
 from dcde.base.work import check_disk, human_bytes, locked, stage_key
 from tests.helpers.tiny import ROOT
 from tests.helpers.workspace import change_params
@@ -94,12 +94,12 @@ def test_a_run_is_refused_while_another_process_is_at_it(tmp_path: Path) -> None
     assert child.stdout is not None and child.stdout.readline() == "held\n"
     with (
         pytest.raises(UserError, match="abc: another process is at work on this very run"),
-        run_lock(folder),
+        shared_run(folder),
     ):
         pass
     child.kill()
     child.wait()
-    with run_lock(folder), locked(folder.with_name("other"), busy="no"):
+    with shared_run(folder), locked(folder.with_name("other"), busy="no"):
         pass
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from dcde.base.errors import one_line_errors
-from dcde.base.processes import process_state
+from dcde.base.processes import process_state, shared_run
 from dcde.base.recipe import (
     CropParams,
     DistillParams,
@@ -158,7 +158,7 @@ if __name__ == "__main__":
     state_dir, cache_dir, out, photo_folder = map(Path, sys.argv[1:5])
     arguments = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     state_dir = Path(str(state_dir).format(rank=os.environ.get("RANK", 0)))
-    with one_line_errors():
+    with one_line_errors(), shared_run(state_dir):
         found = tuple(check_images(list_images(photo_folder), "refuse"))
         _, trained = run_distill(found, state_dir, cache_dir=cache_dir, **arguments)
         if process_state().is_main_process:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dcde.base.processes import process_state
+from dcde.base.processes import process_state, shared_run
 from dcde.data.crops import eval_crops
 from dcde.data.folder import check_images, list_images
 from dcde.evaluate import evaluate as evaluation
@@ -25,18 +25,19 @@ if __name__ == "__main__":
     model = DCAE(tiny_config())
     randomize(model)
     photos = check_images(list_images(photo_folder), "refuse")
-    result = evaluation.evaluate(
-        {"teacher": model.eval()},
-        [c for photo in photos for c in eval_crops(photo, 32, 4)][:18],
-        lpips_metric=MeanDistance(),
-        networks=[pooled()],
-        batch_size=3,
-        workers=0,
-        device=torch.device("cpu"),
-        state_dir=folder / "state",
-        cache_dir=folder / "references",
-    )
-    if result is not None:
-        values = {name: column.tolist() for name, column in result.values["teacher"].items()}
-        processes = process_state().num_processes
-        out.write_text(json.dumps({**result.scores, "values": values, "processes": processes}))
+    with shared_run(folder / "state"):
+        result = evaluation.evaluate(
+            {"teacher": model.eval()},
+            [c for photo in photos for c in eval_crops(photo, 32, 4)][:18],
+            lpips_metric=MeanDistance(),
+            networks=[pooled()],
+            batch_size=3,
+            workers=0,
+            device=torch.device("cpu"),
+            state_dir=folder / "state",
+            cache_dir=folder / "references",
+        )
+        if result is not None:
+            values = {name: column.tolist() for name, column in result.values["teacher"].items()}
+            processes = process_state().num_processes
+            out.write_text(json.dumps({**result.scores, "values": values, "processes": processes}))

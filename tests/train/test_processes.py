@@ -48,6 +48,26 @@ def run_two(state_dir: Path, photos: Path, **arguments: Any) -> subprocess.Compl
     return run(command(state_dir, photos, **arguments), ROOT, **CPU)
 
 
+LEAVE = """
+import sys
+from pathlib import Path
+import torch
+from dcde.base.processes import process_state, shared_run
+
+with shared_run(Path(sys.argv[1])):
+    assert process_state().num_processes == 2 and torch.distributed.is_initialized()
+assert not torch.distributed.is_initialized()
+"""
+
+
+def test_processes_take_leave_at_the_end_of_a_run(tmp_path: Path) -> None:
+    """Those that don't are aborted now and then: "terminate called without an active exception"."""
+    script = tmp_path / "leave.py"
+    script.write_text(LEAVE)
+    done = run([sys.executable, *LAUNCH, str(script), str(tmp_path / "run")], ROOT, **CPU)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "changes",
     [
