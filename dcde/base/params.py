@@ -24,7 +24,7 @@ class DataParams(Section):
 
 class TeacherParams(Section):
     source: str
-    """`bundled:<name>`, `hf:<repo>[@revision]` or a folder."""
+    """`bundled:<name>`, `hf:<owner>/<name>[@<revision>][/<folder>]` or a folder."""
     sha256: Sha256 | None
     """Checksum of the weights file; null: it is printed but not checked."""
 

@@ -14,6 +14,7 @@ from dcde.base.results import read_table
 from dcde.model import DCAEConfig
 from dcde.model.checkpoint import Layout, read_model, write_model
 from dcde.model.diffusers_format import expressible
+from dcde.model.hub import repository
 from dcde.report.tables import markdown_table, score_table
 
 MADE_BY = {
@@ -53,9 +54,8 @@ def _card(config: DCAEConfig, repo: str, layout: Layout, source: Path, licence: 
     made = models.name == "models" and name in MADE_BY and (models.parent / LOCK).is_file()
     params = _run_params(models.parent, name) if made else {}
     teacher = params.get("teacher", {}).get("source", "")
-    base = teacher.removeprefix("hf:").partition("@")[0] if teacher.startswith("hf:") else None
     metadata = ModelCardData(
-        base_model=base,
+        base_model=repository(teacher),
         library_name="diffusers" if layout == "diffusers" else "dcde",
         license=licence,
         pipeline_tag="image-to-image",

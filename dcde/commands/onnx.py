@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
 from dcde.model import DCAE
-from dcde.model.checkpoint import CONFIG
+from dcde.model.weights import CONFIG
 
 TOLERANCE = 1e-4
 """Largest difference to our model, as a share of its largest output."""

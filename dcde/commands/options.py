@@ -9,7 +9,7 @@ import typer
 
 from dcde.base.paths import STUDENT
 
-SOURCES = "bundled:NAME, hf:OWNER/NAME, hf:OWNER/NAME@REVISION or a folder."
+SOURCES = "bundled:NAME, hf:OWNER/NAME[@REVISION][/FOLDER] or a folder."
 ModelOption = Annotated[str, typer.Option("--model", help=SOURCES)]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dcde.base.errors import UserError
@@ -23,11 +23,9 @@ from dcde.model.diffusers_format import (
     from_diffusers,
     to_diffusers,
 )
+from dcde.model.hub import model_name
+from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS, load_weights, weights_file
 from dcde.model.zoo import zoo_name
-
-WEIGHTS = "model.safetensors"
-DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
-CONFIG = "config.json"
 
 Layout = Literal["safetensors", "diffusers", "efficientvit"]
 """How a folder names tensors and tells the architecture; the first is ours."""
@@ -75,8 +73,8 @@ def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
 
 
 def read_model(path: Path | str) -> DCAE:
-    """Read a model in fp32, in eval mode, from its folder, or from a weights file beside whose
-    config.json it lies.
+    """Read a model in fp32, in eval mode, from its folder, or from the file of weights in one
+    that is named.
 
     Three layouts are known by their config.json: ours, efficientvit's published one (which holds
     `model_name` alone) and diffusers' `AutoencoderDC`.
@@ -89,10 +87,7 @@ def read_model(path: Path | str) -> DCAE:
     folder = weights.parent
     raw = _read_config(folder / CONFIG)
     config = _model_config(raw, folder)
-    try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{weights}: not a whole safetensors file ({error})") from None
+    state = load_weights(weights)
     model = build_on_meta(config)
     expected = model.state_dict()
     if "_class_name" in raw:
@@ -133,26 +128,6 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sou
             raise UserError(f"{source}: tensor {name} is not part of the model")
 
 
-def weights_file(path: Path) -> Path:
-    """The weights that a path names: that very file, or the one in that model folder.
-
-    Raises:
-        UserError: if there are none.
-    """
-    if path.is_file() and path.suffix == ".safetensors":
-        return path
-    if not path.is_dir():
-        found = "is no such file" if path.exists() else "not found"
-        raise UserError(
-            f"{path}: {found}, expected a folder with {CONFIG} and weights, or a file of weights "
-            "(.safetensors) in one"
-        )
-    for name in (WEIGHTS, DIFFUSERS_WEIGHTS):
-        if (path / name).is_file():
-            return path / name
-    raise UserError(f"{path}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}")
-
-
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text())
@@ -171,7 +146,7 @@ def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
         if "dcde" in raw:
             return DCAEConfig.model_validate(raw["dcde"])
         if raw.get("_class_name") == "AutoencoderDC":
-            return config_from_diffusers(raw, name=folder.name)
+            return config_from_diffusers(raw, name=model_name(folder))
         if "model_name" in raw:
             return zoo_config(raw["model_name"])
     except ValidationError as error:

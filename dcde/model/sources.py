@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dcde.base.errors import UserError
-from dcde.base.files import sha256_of
 from dcde.model import DCAE
-from dcde.model.checkpoint import read_model, weights_file
-from dcde.model.hub import download
+from dcde.model.checkpoint import read_model
+from dcde.model.hub import HUB_FORM, download
+from dcde.model.weights import weights_file, weights_sha256
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -17,7 +17,8 @@ def find_model(source: str, field: str) -> Path:
     """The folder of a model, downloaded if need be, or its file of weights where that is named.
 
     Args:
-        source: `bundled:<name>`, `hf:<repo>[@revision]`, a folder or a .safetensors file in one.
+        source: `bundled:<name>`, `hf:<owner>/<name>[@<revision>][/<folder>]`, a folder or a
+            .safetensors file in one.
         field: The parameter or option that holds it, for errors.
 
     Raises:
@@ -35,8 +36,7 @@ def find_model(source: str, field: str) -> Path:
     folder = Path(source).expanduser()
     if not folder.exists():
         raise UserError(
-            f"{field}: found {source!r}, expected bundled:<name>, hf:<repo>[@revision] or "
-            "an existing folder"
+            f"{field}: found {source!r}, expected bundled:<name>, {HUB_FORM} or an existing folder"
         )
     return folder
 
@@ -51,13 +51,13 @@ def load_model(source: str, field: str = "model") -> DCAE:
 
 
 def load_teacher(source: str, sha256: str | None) -> tuple[DCAE, str]:
-    """The teacher, and the sha256 of its weights file.
+    """The teacher, and the sha256 of its weights (see `weights_sha256`).
 
     Raises:
         UserError: if the file is not the one that `sha256` names, or can't be read.
     """
     weights = weights_file(find_model(source, "teacher.source"))
-    found = sha256_of(weights)
+    found = weights_sha256(weights)
     if sha256 is not None and found != sha256:
         raise UserError(f"teacher.sha256: {weights} has {found}, expected {sha256}")
     return read_model(weights), found

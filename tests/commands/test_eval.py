@@ -84,7 +84,10 @@ def test_bundled_model_reconstructs_photos(folder: Path, photos: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "nowhere"], "--model: found 'nowhere', expected bundled:<name>, hf:<repo>"),
+        (
+            ["--model", "nowhere"],
+            "--model: found 'nowhere', expected bundled:<name>, hf:<owner>/<name>",
+        ),
         (["--model", BUNDLED], "manifest.json: not found; `dvc repro prepare_data` makes it"),
         (["--model", BUNDLED, "--images", "none"], "none: not found, expected a folder of images"),
         (

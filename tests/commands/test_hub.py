@@ -20,7 +20,7 @@ from dcde.commands.model_card import LOCK
 from dcde.model import DCAE, DecoderConfig
 from dcde.model.checkpoint import read_model, save_model
 from dcde.prune.widths import narrow_config
-from tests.helpers.hub_standin import DROP, Hub, serve
+from tests.helpers.hub_standin import DROP, Hub, hub_environment, serve
 from tests.helpers.tiny import ROOT, randomize, run, tiny_config
 
 DCDE = [sys.executable, "-c", "from dcde.commands.app import app; app()"]
@@ -30,19 +30,6 @@ DCDE = [sys.executable, "-c", "from dcde.commands.app import app; app()"]
 def hub() -> Iterator[Hub]:
     with serve() as hub:
         yield hub
-
-
-def environment(hub: Hub, home: Path) -> dict[str, str]:
-    """That of a user of this hub; xet, the hub's newer storage, has servers of its own."""
-    return {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(home),
-        "HF_TOKEN": "hf_secret",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "NO_PROXY": "127.0.0.1",
-    }
 
 
 @pytest.fixture
@@ -57,7 +44,7 @@ def pipeline(tmp_path: Path, tiny_model: DCAE) -> Path:
 
 
 def test_what_is_pushed_is_what_is_loaded(hub: Hub, pipeline: Path, tmp_path: Path) -> None:
-    env = environment(hub, tmp_path / "home")
+    env = hub_environment(hub, tmp_path / "home")
     student = str(pipeline / "models/student")
     done = run([*DCDE, "push", "me/student", "--model", student], ROOT, **env)
     assert done.returncode == 0, done.stderr
@@ -112,7 +99,7 @@ def test_faults_of_the_hub_while_pushing(hub: Hub, tmp_path: Path) -> None:
         setup="from pathlib import Path; from dcde.model.hub import upload",
         call=f"upload(Path({str(folder)!r}), name)",
     )
-    env = environment(hub, tmp_path / "home")
+    env = hub_environment(hub, tmp_path / "home")
     done = run([sys.executable, "-c", script, *names, "no/such/name"], ROOT, **env)
     assert done.returncode == 0, done.stderr
     *lines, invalid = done.stdout.splitlines()
@@ -131,7 +118,7 @@ def test_faults_of_the_hub_while_loading(hub: Hub, tmp_path: Path) -> None:
         setup="from dcde.model.sources import load_model",
         call="load_model(f'hf:{name}', '--model')",
     )
-    env = environment(hub, tmp_path / "home")
+    env = hub_environment(hub, tmp_path / "home")
     done = run([sys.executable, "-c", script, *names], ROOT, **env)
     assert done.returncode == 0, done.stderr
     reasons = [*FAULTS.values(), FAULTS[404]]
@@ -145,7 +132,7 @@ def test_faults_of_the_hub_while_loading(hub: Hub, tmp_path: Path) -> None:
 def test_command_fails_in_one_line(hub: Hub, pipeline: Path, tmp_path: Path) -> None:
     hub.faults = {"/api/repos/create": 401}
     student = str(pipeline / "models/student")
-    env = environment(hub, tmp_path / "home")
+    env = hub_environment(hub, tmp_path / "home")
     done = run([*DCDE, "push", "me/student", "--model", student], ROOT, **env)
     assert done.returncode == 1
     assert done.stderr == f"error: me/student: not pushed to {hub.url}: {FAULTS[401]}\n"
@@ -159,7 +146,7 @@ def push(*arguments: str) -> tuple[int, str]:
 def test_card_of_a_pipelines_student(pipeline: Path, tmp_path: Path) -> None:
     lock = pipeline / LOCK
     text = lock.read_text()
-    lock.write_text(text.replace("bundled:dc-ae-f16c16-photos", "hf:owner/teacher@abc"))
+    lock.write_text(text.replace("bundled:dc-ae-f16c16-photos", "hf:owner/teacher@abc/vae"))
     (pipeline / "params.yaml").write_text("prune: {method: of another day}")
     out = tmp_path / "out"
     arguments = ["--model", str(pipeline / "models/student"), "--dry-run", "--out", str(out)]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 COMMIT = "c" * 40
@@ -29,6 +30,8 @@ class Hub:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.blobs: dict[str, bytes] = {}
         self.faults: dict[str, int] = {}
+        self.gated: set[str] = set()
+        self.downloads: list[str] = []
         self.tokens: set[str | None] = set()
         self.url = ""
 
@@ -52,7 +55,13 @@ class Hub:
                 return self._api(repo, what, body)
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
             repo, name = match.groups()
-            if name in self.repos.get(repo, {}):
+            if repo in self.gated:
+                return 403, b"{}", {"X-Error-Code": "GatedRepo"}
+            if name not in self.repos.get(repo, {name: b""}):
+                return 404, b"{}", {"X-Error-Code": "EntryNotFound"}
+            if repo in self.repos:
+                if method == "GET":
+                    self.downloads.append(f"{repo}/{name}")
                 content = self.repos[repo][name]
                 etag = hashlib.sha1(content).hexdigest()
                 return 200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'}
@@ -95,6 +104,19 @@ def _json(value: Any) -> tuple[int, bytes, dict[str, str]]:
 def _upload_mode(name: str) -> dict[str, Any]:
     mode = "lfs" if name.endswith(".safetensors") else "regular"
     return {"path": name, "uploadMode": mode, "shouldIgnore": False}
+
+
+def hub_environment(hub: Hub, home: Path) -> dict[str, str]:
+    """That of a user of this hub; xet, the hub's newer storage, has servers of its own."""
+    return {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(home),
+        "HF_TOKEN": "hf_secret",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
 
 
 @contextmanager

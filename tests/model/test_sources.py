@@ -32,8 +32,8 @@ def test_teacher_from_a_folder_and_its_sha256(tiny_model: DCAE, tmp_path: Path) 
     ("source", "message"),
     [
         ("bundled:other", "bundled are only: dc-ae-f16c16-photos"),
-        ("no/such/folder", "expected bundled:<name>, hf:<repo>"),
-        ("hf:not a repo", "teacher.source: hf:not a repo"),
+        ("no/such/folder", "expected bundled:<name>, hf:<owner>/<name>"),
+        ("hf:not a repo", "teacher.source: hf:not a repo: expected hf:<owner>/<name>"),
     ],
 )
 def test_bad_source_is_named(source: str, message: str) -> None:

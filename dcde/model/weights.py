@@ -1,0 +1,97 @@
+"""A model's weights on disk: one safetensors file, or several with an index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dcde.base.errors import UserError
+from dcde.base.files import sha256_of
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+INDEX = ".index.json"
+"""After a file's name: that of the index which says in which of several files each tensor is."""
+NAMES = tuple(f"{name}{end}" for end in ("", INDEX) for name in (WEIGHTS, DIFFUSERS_WEIGHTS))
+
+
+def weights_file(path: Path) -> Path:
+    """The weights that a path names: that very file or index, or the one in that model folder.
+
+    Raises:
+        UserError: if there are none.
+    """
+    if path.is_file() and path.name.endswith((".safetensors", f".safetensors{INDEX}")):
+        return path
+    if not path.is_dir():
+        found = "is no such file" if path.exists() else "not found"
+        raise UserError(
+            f"{path}: {found}, expected a folder with {CONFIG} and weights, or a file of weights "
+            "(.safetensors) in one"
+        )
+    for name in NAMES:
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"{path}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}")
+
+
+def load_weights(weights: Path) -> dict[str, Tensor]:
+    """The tensors of a file, or of all files that an index names.
+
+    Raises:
+        UserError: for a file that is missing or damaged.
+    """
+    state: dict[str, Tensor] = {}
+    for file in _files(weights):
+        try:
+            state |= load_file(file)
+        except FileNotFoundError:
+            raise UserError(f"{file}: not found, but {weights.name} names it") from None
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: not a whole safetensors file ({error})") from None
+    return state
+
+
+def weights_sha256(weights: Path) -> str:
+    """The file's sha256; of an index, that of what `sha256sum *.safetensors` prints for its files.
+
+    Raises:
+        UserError: for a file that is missing.
+    """
+    files = _files(weights)
+    if files == [weights]:
+        return sha256_of(weights)
+    try:
+        lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not found, but {weights.name} names it") from None
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def shards(index: Path) -> list[str]:
+    """The names of the files that an index names, each once, sorted.
+
+    Raises:
+        UserError: if it is not such an index.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError("names of files in the same folder are expected")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{index}: expected {{'weight_map': {{tensor: file, ...}}}} ({error})"
+        ) from None
+    return names
+
+
+def _files(weights: Path) -> list[Path]:
+    if weights.name.endswith(INDEX):
+        return [weights.with_name(name) for name in shards(weights)]
+    return [weights]
