@@ -65,8 +65,11 @@ def main(
 
 
 def one_step(settings: Mapping[str, Any], *, where: str) -> Params:
-    """The parameters, but for how long they train."""
-    return validate(merge(settings, {"distill": ONE_STEP}), Params, where=where)
+    """The parameters, but for how long they train, and on as many pixels as a larger size has."""
+    prune, size = settings["prune"], settings["data"]["eval_size"]
+    photos = prune["calibration_images"] * max(1, size // SIZE) ** 2
+    changes = {"distill": ONE_STEP, "prune": {"calibration_images": photos}}
+    return validate(merge(settings, changes), Params, where=where)
 
 
 def run(

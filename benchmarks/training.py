@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from dcde.base.devices import best_device, device_name
+from dcde.base.devices import best_device, device_name, synchronize
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, TEACHER
@@ -105,8 +105,7 @@ def measure(variant: str, steps: int) -> dict[str, float]:
     marks: list[float] = []
 
     def epoch_done() -> None:
-        if best_device().type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(best_device())
         marks.append(time.perf_counter())
 
     if variant == "plain":

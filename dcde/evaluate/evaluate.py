@@ -7,13 +7,17 @@ whether the run was stopped, and what grows with the count of pictures is one fl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -26,6 +30,7 @@ from dcde.base.processes import process_state
 from dcde.base.work import run_key
 from dcde.data.crops import Crop, CropDataset
 from dcde.data.pixels import to_model_range, to_uint8
+from dcde.evaluate.shares import TimeShares
 from dcde.metrics.frechet import FrechetNetwork, Moments, Statistics, frechet_distance
 from dcde.metrics.inception import INCEPTION_FEATURES
 from dcde.metrics.pictures import psnr_db, ssim
@@ -86,12 +91,13 @@ def evaluate(
     process = process_state()
     kept = _reference_files(networks, crops, cache_dir)
     references = {n.name: _known_reference(n, kept[n.name], crops[0].size) for n in networks}
-    measure = _Measure(models, lpips_metric, networks, references, device)
+    shares = TimeShares(device)
+    measure = _Measure(models, lpips_metric, networks, references, device, shares)
     shards = [
         range(start, min(start + SHARD_IMAGES, len(crops)))
         for start in range(0, len(crops), SHARD_IMAGES)
     ]
-    missing = [i for i in range(len(shards)) if not _shard_file(state_dir, i).is_file()]
+    missing = [i for i in range(len(shards)) if not measure.is_whole(_shard_file(state_dir, i))]
     if process.is_main_process:
         _warn_of_few(networks, len(crops))
     process.wait_for_everyone()  # before a process saves a shard that another has yet to look for
@@ -103,20 +109,30 @@ def evaluate(
     ]
     loader = DataLoader(CropDataset(crops), batch_sampler=batches, num_workers=workers)
     loaded = iter(loader)
-    with tqdm(
-        total=sum(map(len, batches)),
-        desc="evaluate",
-        unit="image",
-        disable=not process.is_main_process,
-    ) as bar:
+    with (
+        ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // process.num_processes)) as pool,
+        tqdm(
+            total=sum(map(len, batches)),
+            desc="evaluate",
+            unit="image",
+            disable=not process.is_main_process,
+        ) as bar,
+    ):
         for i in mine:
             rows: list[dict[str, np.ndarray]] = []
+            waiting: deque[Callable[[], dict[str, np.ndarray]]] = deque()
             for _ in range(0, len(shards[i]), batch_size):
-                pixels = next(loaded)["pixels"]
-                rows.append(measure(pixels))
+                with shares.part("reading"):
+                    pixels = next(loaded)["pixels"]
+                waiting.append(measure(pixels, pool))
+                if len(waiting) > 1:  # the device has the next batch, while the cores score this
+                    rows.append(waiting.popleft()())
                 bar.update(len(pixels))
+            rows += [finish() for finish in waiting]
             with whole_file(_shard_file(state_dir, i)) as partial:
                 save_file({k: np.concatenate([r[k] for r in rows]) for k in rows[0]}, partial)
+    if mine and process.is_main_process:
+        tqdm.write(f"evaluate: {shares}")
     process.wait_for_everyone()
     if not process.is_main_process:
         return None
@@ -148,37 +164,69 @@ class _Measure:
         networks: Sequence[FrechetNetwork],
         references: Mapping[str, Statistics | None],
         device: torch.device,
+        shares: TimeShares,
     ) -> None:
         for module in (*models.values(), lpips_metric, *(n.module for n in networks)):
             channels_last(module, device)
         self.models, self.lpips_metric, self.networks = models, lpips_metric, networks
-        self.references, self.device = references, device
+        self.references, self.device, self.shares = references, device, shares
         self.encode = SharedEncoders(models)
 
-    def __call__(self, pixels: Tensor) -> dict[str, np.ndarray]:
-        """(B, 3, H, W) uint8 to arrays of B rows."""
+    def is_whole(self, shard: Path) -> bool:
+        """Whether a shard is there, with the originals' features where these are needed.
+
+        A stopped run may have left them out, because their statistics were known then.
+        """
+        if not shard.is_file():
+            return False
+        with safe_open(shard, "np") as file:
+            return {f"{ORIGINAL}/{network.name}" for network in self._new()} <= set(file.keys())
+
+    def _new(self) -> list[FrechetNetwork]:
+        """The networks for which the originals must be measured too."""
+        return [network for network in self.networks if self.references[network.name] is None]
+
+    def __call__(
+        self, pixels: Tensor, pool: ThreadPoolExecutor
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """(B, 3, H, W) uint8 to a function that waits for what is left, and gives arrays of B rows.
+
+        Args:
+            pool: computes PSNR and SSIM, for which scikit-image needs a core, not the device.
+        """
+        part = self.shares.part
+        on_device: dict[str, Tensor] = {}
+        on_cores: dict[str, list[Future[float]]] = {}
+        originals = _pictures(pixels)
         pixels = pixels.to(self.device, memory_format=torch.channels_last)
         image = to_model_range(pixels)
-        latents = self.encode(image)
-        rows: dict[str, np.ndarray] = {}
-        for network in self.networks:
-            if self.references[network.name] is None:
-                rows[f"{ORIGINAL}/{network.name}"] = _numpy(network.module(image))
-        originals = _pictures(pixels)
+        with part("encoding"):
+            latents = self.encode(image)
+        for network in self._new():
+            with part(network.name):
+                on_device[f"{ORIGINAL}/{network.name}"] = network.module(image)
         for name, model in self.models.items():
-            decoded = to_uint8(model.decode(latents[name]))
-            rounded = to_model_range(decoded)
-            pairs = list(zip(_pictures(decoded), originals, strict=True))
-            rows[f"{name}/psnr_db"] = np.array([psnr_db(*pair) for pair in pairs])
-            rows[f"{name}/ssim"] = np.array([ssim(*pair) for pair in pairs])
-            rows[f"{name}/lpips"] = _numpy(self.lpips_metric(rounded, image).flatten().double())
+            with part("decoding"):
+                decoded = to_uint8(model.decode(latents[name]))
+            pictures, rounded = _pictures(decoded), to_model_range(decoded)
+            for score, function in (("psnr_db", psnr_db), ("ssim", ssim)):
+                futures = [
+                    pool.submit(function, *pair) for pair in zip(pictures, originals, strict=True)
+                ]
+                on_cores[f"{name}/{score}"] = futures
+            with part("lpips"):
+                on_device[f"{name}/lpips"] = self.lpips_metric(rounded, image).flatten().double()
             for network in self.networks:
-                rows[f"{name}/{network.name}"] = _numpy(network.module(rounded))
-        return rows
+                with part(network.name):
+                    on_device[f"{name}/{network.name}"] = network.module(rounded)
 
+        def finish() -> dict[str, np.ndarray]:
+            rows = {key: tensor.cpu().numpy() for key, tensor in on_device.items()}
+            with part("waiting for psnr and ssim"):
+                scored = {key: np.array([f.result() for f in fs]) for key, fs in on_cores.items()}
+            return rows | scored
 
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()
+        return finish
 
 
 def _pictures(pixels: Tensor) -> np.ndarray:

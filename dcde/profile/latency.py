@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dcde.base.devices import synchronize
 from dcde.decode.optimize import optimize
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.diffusers_format import NotExpressibleError
@@ -65,10 +66,10 @@ def decode_costs(
     times: dict[Key, list[float]] = {key: [] for key in decoders}
     for run in range(warmup_runs + runs):
         for key, decode in decoders.items():
-            _synchronize(latent.device)
+            synchronize(latent.device)
             start = time.perf_counter()
             decode(latent)
-            _synchronize(latent.device)
+            synchronize(latent.device)
             if run >= warmup_runs:
                 times[key].append(1000 * (time.perf_counter() - start))
     costs: dict[Key, dict[str, float | None]] = {}
@@ -89,11 +90,6 @@ def example_latent(config: DCAEConfig, resolution: int, batch: int, seed: int) -
     side = resolution // config.downsampling
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, config.latent_channels, side, side, generator=generator)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def peak_memory_mib(run: Callable[[], Any], device: torch.device) -> float | None:

@@ -103,6 +103,44 @@ def test_stopped_run_continues_to_the_same_scores(
     assert {p: p.stat().st_mtime_ns for p in saved} == saved
 
 
+def test_a_reference_that_went_while_a_run_was_stopped_is_of_all_originals(
+    tiny_model: DCAE,
+    photo_list: tuple[Photo, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`dcde cache clear` between the two parts of a run: the first left the originals out."""
+    monkeypatch.setattr(evaluation, "SHARD_IMAGES", 4)
+    crops = [c for photo in photo_list for c in eval_crops(photo, 32, 4)][:18]
+    models, networks = {"teacher": tiny_model}, [pooled()]
+    whole = measure(models, crops, tmp_path, networks=networks)
+    (kept,) = (tmp_path / "references").iterdir()
+    (tmp_path / "state").rename(tmp_path / "old")
+    with pytest.raises(KeyboardInterrupt):
+        measure(models, crops, tmp_path, lpips_metric=StopAt(3), networks=networks)
+    assert len(list((tmp_path / "state").iterdir())) == 2
+    kept.unlink()
+    assert measure(models, crops, tmp_path, networks=networks).scores == whole.scores
+
+
+def test_the_run_says_which_part_took_how_long(
+    tiny_model: DCAE,
+    photo_list: tuple[Photo, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measure(
+        {"teacher": tiny_model}, eval_crops(photo_list[0], 32, 4), tmp_path, networks=[pooled()]
+    )
+    said = re.search(r"evaluate: \d+ s: (.+)", capsys.readouterr().out)
+    assert said
+    shares = {name: int(n) for name, n in re.findall(r"([a-z ]+) (\d+)%", said[1])}
+    assert {name.strip() for name in shares} == {
+        *("reading", "encoding", "decoding", "waiting for psnr and ssim", "lpips", "fd")
+    }
+    assert sum(shares.values()) == pytest.approx(100, abs=4)
+
+
 def test_two_processes_find_what_one_does(photos: Path, tmp_path: Path) -> None:
     """Five shards, of which the second process has two; the original's statistics are shared."""
     script = ["-m", "tests.helpers.eval_run", str(photos)]
