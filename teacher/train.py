@@ -36,7 +36,7 @@ def main() -> None:
         crops_per_image=FRESH,
         seed=params.seed,
     )
-    check_batch_size(train.batch_size, plan.samples, accelerator)
+    check_batch_size(train.batch_size, plan.samples, accelerator.num_processes)
     torch.manual_seed(params.seed)
     model = DCAE(zoo_config(params.model))
     quiet_branches(model)

@@ -95,7 +95,7 @@ def check_same_step(step: int, folder: Path) -> None:
         )
 
 
-def check_batch_size(batch_size: int, samples: int, accelerator: Accelerator) -> None:
+def check_batch_size(batch_size: int, samples: int, processes: int) -> None:
     """Refuse a batch that an epoch's samples do not fill, or that processes can't share.
 
     Raises:
@@ -105,8 +105,7 @@ def check_batch_size(batch_size: int, samples: int, accelerator: Accelerator) ->
         raise UserError(
             f"batch_size: found {batch_size}, expected at most the {samples} samples of an epoch"
         )
-    if batch_size % accelerator.num_processes:
+    if batch_size % processes:
         raise UserError(
-            f"batch_size: found {batch_size}, "
-            f"expected a multiple of the {accelerator.num_processes} processes"
+            f"batch_size: found {batch_size}, expected a multiple of the {processes} processes"
         )

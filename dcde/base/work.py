@@ -104,8 +104,8 @@ def check_disk(folder: Path, needed_bytes: int, what: str) -> str:
     Raises:
         UserError: with what is needed, what is free, and how to free more.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
     if needed_bytes > free:
         raise UserError(
             f"{folder}: {what} will take {human_bytes(needed_bytes)}, but the disk has "

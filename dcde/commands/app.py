@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from dcde.commands.cache import cache
+from dcde.commands.check import check
 from dcde.commands.eval import eval_command
 from dcde.commands.export import export
 from dcde.commands.preset import preset
@@ -20,6 +21,7 @@ def main() -> None:
     """Shrink the decoder of a Deep Compression AutoEncoder by pruning and distillation."""
 
 
+app.command()(check)
 app.command()(preset)
 app.command("eval")(eval_command)
 app.command("reconstruct")(reconstruct_command)

@@ -13,9 +13,10 @@ import yaml
 
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.paths import PRESETS
-from dcde.model import DCAEConfig, DecoderConfig, zoo_config, zoo_names
+from dcde.model import DCAEConfig, DecoderConfig
 from dcde.model.costs import saved_percent, static_costs
 from dcde.model.diffusers_format import expressible
+from dcde.model.zoo import published_config
 from dcde.prune.depth import student_config
 from dcde.prune.widths import narrow_config
 
@@ -148,11 +149,10 @@ def _cut(student: DecoderConfig, teacher: DecoderConfig) -> str:
 
 
 def _zoo_teacher(source: str) -> DCAEConfig:
-    """The architecture that a source names: `hf:<owner>/<name>[-diffusers][@revision]`, say."""
-    name = source.partition(":")[2].partition("@")[0].rpartition("/")[2].removesuffix("-diffusers")
-    if name not in zoo_names():
+    config = published_config(source.replace("bundled:", ""))
+    if config is None:
         raise UserError(f"teacher.source: found {source!r}, expected a model of the zoo")
-    return zoo_config(name)
+    return config
 
 
 def preset(

@@ -134,6 +134,12 @@ VAL = frozenset(
 )
 
 
+def embedded_counts() -> tuple[int, int]:
+    """How many of the photos are for training, and for evaluation."""
+    total = len(_SKIMAGE) + sum(map(len, PACKAGES.values()))
+    return total - len(VAL), len(VAL)
+
+
 def write_photos(folder: Path) -> None:
     """Fetch the photos and write them as they are to `folder`/train and `folder`/val.
 

@@ -168,15 +168,30 @@ def split_photos(
     photos, *evaluation = (check_images(list_images(p), on_bad_image) for p in _parts(folder))
     if evaluation:
         return photos, evaluation[0]
-    if len(photos) < 2:
-        raise UserError(
-            f"{folder}: found 1 readable image, expected at least 2 to split into train and val"
-        )
+    _, n_val = _shares(folder, len(photos), val_fraction)
 
     def rank(photo: Photo) -> bytes:
         return hashlib.sha256(str(Path(photo.path).relative_to(folder)).encode()).digest()
 
     ranked = sorted(photos, key=rank)
-    n_val = min(len(photos) - 1, max(1, round(len(photos) * val_fraction)))
     held_out = set(ranked[:n_val])
     return [p for p in photos if p not in held_out], [p for p in photos if p in held_out]
+
+
+def split_counts(folder: Path, val_fraction: float) -> tuple[int, int]:
+    """How many photos `split_photos` gives if all can be read; none is opened.
+
+    Raises:
+        UserError: if there are too few images to split.
+    """
+    photos, *evaluation = (len(list_images(part)) for part in _parts(folder))
+    return (photos, evaluation[0]) if evaluation else _shares(folder, photos, val_fraction)
+
+
+def _shares(folder: Path, photos: int, val_fraction: float) -> tuple[int, int]:
+    if photos < 2:
+        raise UserError(
+            f"{folder}: found 1 readable image, expected at least 2 to split into train and val"
+        )
+    n_val = min(photos - 1, max(1, round(photos * val_fraction)))
+    return photos - n_val, n_val

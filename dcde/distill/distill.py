@@ -69,7 +69,7 @@ def distill(
     ]
     plan = plan_crops(photos, params, recipe.seed)
     accelerator = make_accelerator(params.precision)
-    check_batch_size(params.batch_size, plan.training.samples, accelerator)
+    check_batch_size(params.batch_size, plan.training.samples, accelerator.num_processes)
     if params.compile:
         check_compiler("distill.compile")
 

@@ -51,10 +51,19 @@ def hold_out(photos: tuple[Photo, ...], count: int) -> tuple[tuple[Photo, ...], 
     Raises:
         UserError: if none is left to train on.
     """
-    if count >= len(photos):
-        raise UserError(
-            f"distill.validation_photos: found {count}, "
-            f"expected less than the {len(photos)} training photos"
-        )
+    check_held_out(count, len(photos))
     held = dict.fromkeys(spread(photos, count) if count else ())
     return tuple(photo for photo in photos if photo not in held), tuple(held)
+
+
+def check_held_out(count: int, photos: int) -> None:
+    """Refuse to hold out all of the training photos.
+
+    Raises:
+        UserError: with how many there are.
+    """
+    if count >= photos:
+        raise UserError(
+            f"distill.validation_photos: found {count}, "
+            f"expected less than the {photos} training photos"
+        )

@@ -49,14 +49,23 @@ def download_inception() -> Path:
     return path
 
 
+def check_inception_file(path: Path) -> None:
+    """Refuse a file that is not there.
+
+    Raises:
+        UserError: naming the parameter.
+    """
+    if not path.is_file():
+        raise UserError(f"eval.inception_weights: {path}: not found, expected {_EXPECTED}")
+
+
 def convert_inception(path: Path) -> dict[str, Tensor]:
     """pytorch-fid's file as a state dict, read by torch's restricted unpickler.
 
     Raises:
         UserError: if the file is missing or does not hold these weights.
     """
-    if not path.is_file():
-        raise UserError(f"eval.inception_weights: {path}: not found, expected {_EXPECTED}")
+    check_inception_file(path)
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         _network(state)

@@ -84,9 +84,8 @@ def read_model(path: Path | str) -> DCAE:
             missing, too many, of the wrong shape or type, or not finite, by name.
     """
     weights = weights_file(Path(path))
-    folder = weights.parent
-    raw = _read_config(folder / CONFIG)
-    config = _model_config(raw, folder)
+    raw = _raw_config(weights.parent)
+    config = _model_config(raw, weights.parent)
     state = load_weights(weights)
     model = build_on_meta(config)
     expected = model.state_dict()
@@ -128,7 +127,17 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sou
             raise UserError(f"{source}: tensor {name} is not part of the model")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> DCAEConfig:
+    """The architecture that a folder's config.json tells, in any of the three layouts.
+
+    Raises:
+        UserError: if it is missing or can't be expressed.
+    """
+    return _model_config(_raw_config(folder), folder)
+
+
+def _raw_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
     try:
         raw = json.loads(path.read_text())
     except FileNotFoundError:

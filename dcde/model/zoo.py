@@ -156,6 +156,16 @@ def zoo_config(name: str) -> DCAEConfig:
     )
 
 
+def published_config(source: str) -> DCAEConfig | None:
+    """The architecture of a published model, `hf:<owner>/<name>[-diffusers]`, where its name is in
+    the zoo."""
+    name = source.removeprefix("hf:").partition("@")[0].rpartition("/")[2]
+    try:
+        return zoo_config(name.removesuffix("-diffusers"))
+    except KeyError:
+        return None
+
+
 def zoo_name(config: DCAEConfig) -> str | None:
     """The name by which `zoo_config` gives this architecture; of several, one of its family."""
     names = [config.name, *_BUILDERS]

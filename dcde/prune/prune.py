@@ -61,7 +61,8 @@ def prune(
     check_prune(teacher.config, params)
     if params.repair:
         narrow = narrow_config(teacher.config, params.width_list, params.inner_ratio)
-        check_positions(narrow, params.calibration_images, images())
+        count, size = len(images()), images().shape[-1]
+        check_positions(narrow, params.calibration_images, count, size)
     blocks: Sequence[BlockInfluence] = []
     if params.method == "influence":
         blocks = block_influence(teacher.to(device), images(), lpips_metric())

@@ -90,7 +90,7 @@ def repair(
         _refit_writer(last, [act(norm(x)) for x in streams], pictures, seed + len(ours))
 
 
-def check_positions(student: DCAEConfig, asked: int, images: Tensor) -> None:
+def check_positions(student: DCAEConfig, asked: int, count: int, size: int) -> None:
     """Refuse to fit convolutions on far fewer positions than they have weights for each output.
 
     With fewer positions than weights, the fit leaves what it can't know as it was; with less than
@@ -98,12 +98,13 @@ def check_positions(student: DCAEConfig, asked: int, images: Tensor) -> None:
 
     Args:
         asked: how many calibration images the parameters ask for.
-        images: those there are, (B, 3, S, S).
+        count: how many there are.
+        size: their side in pixels.
 
     Raises:
         UserError: with the least count of images.
     """
-    decoder, count, size, least = student.decoder, len(images), images.shape[-1], 0
+    decoder, least = student.decoder, 0
     for i in range(decoder.first_stage, len(decoder.widths)):
         inside = decoder.inner_width(i) * (9 if decoder.block_types[i] == "R" else 1)
         positions = size**2 // 4**i

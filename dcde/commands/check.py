@@ -1,0 +1,163 @@
+"""`dcde check`: what `dvc repro` would do with params.yaml as it is, and what would stop it."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from dcde.base.devices import best_device, check_compiler, device_name
+from dcde.base.errors import UserError, one_line_errors
+from dcde.base.params import Params, PruneParams
+from dcde.base.params_file import load_params
+from dcde.base.paths import PARAMS
+from dcde.base.processes import check_batch_size, make_accelerator, process_state
+from dcde.base.work import check_disk, work_dir
+from dcde.data.embedded import embedded_counts
+from dcde.data.folder import split_counts
+from dcde.distill.distill import check_fit
+from dcde.distill.freeze import deep_parameters
+from dcde.distill.plan import check_held_out
+from dcde.metrics.frechet import Statistics
+from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file
+from dcde.model import DCAEConfig
+from dcde.model.checkpoint import read_config
+from dcde.model.costs import static_costs
+from dcde.model.dcae import build_on_meta
+from dcde.model.sources import find_model
+from dcde.model.weights import weights_file, weights_sha256
+from dcde.model.zoo import published_config
+from dcde.prune.choose import check_prune, decoder_macs_share
+from dcde.prune.depth import student_config
+from dcde.prune.repair import check_positions
+from dcde.prune.widths import narrow_config
+
+
+def check() -> None:
+    """Tell what `dvc repro` would do with params.yaml as it is, without doing it."""
+    with one_line_errors():
+        params = load_params(PARAMS, Params)
+        for topic, line in (*checked(params), *_stages_to_run()):
+            typer.echo(f"{topic:10}{line}")
+
+
+def checked(params: Params) -> Iterator[tuple[str, str]]:
+    """What the run will be, topic by topic.
+
+    Raises:
+        UserError: for the first thing that would stop it and that can be known now.
+    """
+    distill, size = params.distill, params.data.eval_size
+    make_accelerator(distill.precision)
+    yield "device", f"{device_name(best_device())}, {distill.precision}"
+    if distill.compile:
+        check_compiler("distill.compile")
+
+    if params.eval.fid:
+        _check_fid_files(params)
+
+    training, evaluation = _photo_counts(params)
+    yield "photos", f"{training} to train on, {evaluation} to evaluate on"
+    check_held_out(distill.validation_photos, training)
+
+    teacher = teacher_config(params)
+    if teacher is None:
+        yield "teacher", f"{params.teacher.source}, of which nothing is known until it is there"
+        return
+    teacher.check_image_size("data.eval_size", size)
+    for resolution in params.profile.resolutions:
+        teacher.check_image_size("profile.resolutions", resolution)
+    gmacs = static_costs(teacher, size)["decoder_macs"] / 1e9
+    yield "teacher", f"{teacher.name}, {gmacs:.4g} GMACs to decode {size} px"
+
+    check_prune(teacher, params.prune)
+    student = _student(teacher, params.prune)
+    if params.prune.repair:
+        asked = params.prune.calibration_images
+        check_positions(student, asked, min(asked, training), size)
+    check_fit(student, teacher, distill, features="feature" in params.loss.weights())
+    deep_parameters(build_on_meta(student).decoder, distill.shallow_stages)
+    if params.prune.budget is None:
+        share = decoder_macs_share(teacher, student)
+        yield "student", f"blocks {list(student.decoder.depths)}, {share:.1%} of the teacher's MACs"
+    else:
+        yield "student", f"at most {params.prune.budget.decoder_macs:.1%} of the teacher's MACs"
+
+    left = training - distill.validation_photos
+    samples = distill.samples_per_epoch or left
+    check_batch_size(distill.batch_size, samples, process_state().num_processes)
+    batches = samples // distill.batch_size
+    steps = distill.epochs * math.ceil(batches / distill.accumulation_steps)
+    yield (
+        "training",
+        (
+            f"{distill.epochs} epochs of {samples} crops of {distill.crops.image_size} px in "
+            f"batches of {distill.batch_size}: {steps} steps"
+        ),
+    )
+    crops = min(samples * distill.epochs, left * distill.crops_per_image)
+    yield "cache", check_disk(work_dir(), crops * _crop_bytes(teacher, params), f"{crops} crops")
+    if importlib.util.find_spec("diffusers") is None:
+        yield "missing", "diffusers: the profile goes without its column"
+
+
+def teacher_config(params: Params) -> DCAEConfig | None:
+    """The teacher's architecture, as far as it is known without a download.
+
+    Raises:
+        UserError: if what is here already can't be the teacher.
+    """
+    source = params.teacher.source
+    if source.startswith("hf:"):
+        return published_config(source)
+    weights = weights_file(find_model(source, "teacher.source"))
+    if params.teacher.sha256 not in (None, found := weights_sha256(weights)):
+        raise UserError(f"teacher.sha256: {weights} has {found}, expected {params.teacher.sha256}")
+    return read_config(weights.parent)
+
+
+def _student(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig:
+    """With all blocks where it is measured which of them stay."""
+    cut = student_config(teacher, prune.depth_list) if prune.depth_list else teacher
+    return narrow_config(cut, prune.width_list, prune.inner_ratio)
+
+
+def _photo_counts(params: Params) -> tuple[int, int]:
+    """Photos for training and for evaluation, if all of them can be read."""
+    data = params.data
+    if data.source == "embedded":
+        return embedded_counts()
+    return split_counts(Path(data.source).expanduser(), data.val_fraction)
+
+
+def _check_fid_files(params: Params) -> None:
+    if params.eval.inception_weights is not None:
+        check_inception_file(Path(params.eval.inception_weights))
+    if params.eval.fid_stats is not None:
+        stats, size = Path(params.eval.fid_stats), params.data.eval_size
+        Statistics.load(stats, features=INCEPTION_FEATURES, resolution=size)
+
+
+def _crop_bytes(teacher: DCAEConfig, params: Params) -> int:
+    """What a training crop takes in the cache: its pixels, and its latent in fp32."""
+    side = params.distill.crops.image_size
+    return 3 * side**2 + 4 * teacher.latent_channels * (side // teacher.downsampling) ** 2
+
+
+def _stages_to_run() -> Iterator[tuple[str, str]]:
+    """What DVC would run; nothing where DVC itself has called this, as it would wait for itself."""
+    if "DVC_ROOT" in os.environ:
+        return
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            changed = ", ".join(repo.status())
+    except DvcException as error:
+        raise UserError(f"dvc: {error}") from None
+    yield "to run", f"{changed}, and what depends on them" if changed else "nothing has changed"

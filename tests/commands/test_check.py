@@ -1,0 +1,105 @@
+"""`dcde check`: what a run will be, and what would stop it, before anything is done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dcde.base.files import sha256_of
+from dcde.commands.app import app
+from dcde.model.sources import ASSETS
+from tests.helpers.tiny import ROOT
+from tests.helpers.workspace import change_params, copy_repository, dcde
+
+TEACHER = ASSETS / "dc-ae-f16c16-photos/model.safetensors"
+
+
+@pytest.fixture
+def workplace(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """params.yaml alone, as DVC would have it checked."""
+    monkeypatch.setenv("DVC_ROOT", str(in_folder))
+    shutil.copy(ROOT / "params.yaml", in_folder)
+    return in_folder
+
+
+def check(folder: Path, **changes: Any) -> tuple[int, str]:
+    change_params(folder, {name.replace("__", "."): value for name, value in changes.items()})
+    done = CliRunner().invoke(app, ["check"])
+    return done.exit_code, done.output
+
+
+def test_the_committed_run(workplace: Path) -> None:
+    code, said = check(workplace, teacher__sha256=sha256_of(TEACHER))
+    assert code == 0
+    topics = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert topics["photos"] == "57 to train on, 15 to evaluate on"
+    assert topics["teacher"] == "dc-ae-f16c16-photos, 6.062 GMACs to decode 256 px"
+    assert topics["student"] == "blocks [0, 3, 6, 2, 2], 30.0% of the teacher's MACs"
+    assert topics["training"].endswith("4 epochs of 600 crops of 128 px in batches of 4: 600 steps")
+    # 53 photos have 16 crops each: fewer than 4 epochs draw.
+    assert topics["cache"].startswith("848 crops will take 45.2 MB in ")
+    assert [path.name for path in workplace.iterdir()] == ["params.yaml"]
+
+
+def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: Path) -> None:
+    other = {"prune__depth_list": [0, 4, 8, 2, 2, 2], "prune__repair": False}
+    code, said = check(
+        workplace,
+        data__source=str(photos),
+        data__val_fraction=0.4,
+        distill__validation_photos=1,
+        teacher__source="hf:mit-han-lab/dc-ae-f32c32-in-1.0",
+        prune__inner_ratio=[1] + [0.25] * 5,
+        **other,
+    )
+    assert code == 0, said
+    assert "3 to train on, 2 to evaluate on" in said
+    assert "dc-ae-f32c32-in-1.0, 346.2 GMACs to decode 256 px" in said
+    code, said = check(workplace, teacher__source="hf:me/new")
+    assert code == 0 and "hf:me/new, of which nothing is known until it is there" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("data.source", "nowhere", "nowhere: not found, expected a folder of images"),
+        ("data.eval_size", 250, "data.eval_size: found 250 pixels, expected a multiple of 16"),
+        ("profile.resolutions", [100], "profile.resolutions: found 100 pixels"),
+        ("distill.crops.image_size", 120, "distill.crops.image_size: found 120 pixels"),
+        ("teacher.source", "nowhere", "teacher.source: found 'nowhere', expected bundled:<name>"),
+        ("teacher.sha256", "0" * 64, "model.safetensors has"),
+        ("prune.depth_list", [1, 1], "prune.depth_list: found [1, 1] with 2 entries, expected 5"),
+        ("prune.calibration_images", 1, "prune.calibration_images: found 1, of 32 px, to repair"),
+        ("distill.batch_size", 601, "batch_size: found 601, expected at most the 600 samples"),
+        ("distill.validation_photos", 57, "found 57, expected less than the 57 training photos"),
+        ("distill.shallow_stages", [7], "distill.shallow_stages: found 7"),
+        ("distill.samples_per_epoch", 10**15, "the disk has"),
+        ("distill.nothing", 1, "params.yaml: distill.nothing: unknown parameter"),
+    ],
+)
+def test_what_would_stop_a_run(workplace: Path, name: str, value: Any, message: str) -> None:
+    also = {
+        "distill.samples_per_epoch": {"distill.crops_per_image": 10**15},
+        "prune.calibration_images": {"data.eval_size": 32},
+    }
+    change_params(workplace, also.get(name, {}))
+    code, said = check(workplace, **{name.replace(".", "__"): value})
+    assert code == 1 and said.splitlines()[-1].startswith("error: ")
+    assert message in said.splitlines()[-1]
+
+
+def test_files_for_fid_are_looked_at(workplace: Path) -> None:
+    (workplace / "stats.npz").write_bytes(b"nothing")
+    changes = {"eval__fid": True, "eval__inception_weights": "gone.pth"}
+    assert "error: eval.inception_weights: gone.pth: not found" in check(workplace, **changes)[1]
+    changes = {"eval__inception_weights": None, "eval__fid_stats": "stats.npz"}
+    assert "error: stats.npz: not a whole npz file" in check(workplace, **changes)[1]
+
+
+def test_in_a_repository_it_says_what_dvc_would_run(tmp_path: Path, photos: Path) -> None:
+    copy_repository(tmp_path, photos)
+    assert "to run    prepare_data, " in dcde(tmp_path, "check")
