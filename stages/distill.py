@@ -12,7 +12,7 @@ from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.distill.distill import distill
 from dcde.model import DCAE
-from dcde.model.checkpoint import read_model
+from dcde.model.sources import read_made
 from dcde.train.run_state import finish_run
 
 KEPT = {"live": paths.DISTILL_PLOTS, "samples": paths.DISTILL_SAMPLES}
@@ -23,7 +23,7 @@ def main() -> None:
     recipe = load_params(PARAMS, Params)
     state_dir = work_dir() / "distill" / stage_key("distill")
     manifest = Manifest.load(MANIFEST)
-    teacher, student = read_model(TEACHER), read_model(PRUNED)
+    teacher, student = read_made(TEACHER), read_made(PRUNED)
     shown = spread(manifest.eval, SHOWN)
 
     def show(epoch: int, model: DCAE) -> None:

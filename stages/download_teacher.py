@@ -5,13 +5,14 @@ from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import PARAMS, TEACHER
 from dcde.model.checkpoint import save_model
-from dcde.model.sources import load_teacher
+from dcde.model.sources import load_teacher, record_teacher
 
 
 def main() -> None:
     params = load_params(PARAMS, Params).teacher
     model, sha256 = load_teacher(params.source, params.sha256)
     save_model(model, TEACHER)
+    record_teacher(params.source, TEACHER)
     print(f"{params.source}: {model.config.name}, sha256 {sha256}")
 
 

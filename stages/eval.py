@@ -18,14 +18,14 @@ from dcde.evaluate.gap import gap_to_teacher
 from dcde.evaluate.intervals import score_intervals, score_rows
 from dcde.metrics.lpips import load_lpips
 from dcde.metrics.weights import frechet_networks
-from dcde.model.checkpoint import read_model
+from dcde.model.sources import read_made
 
 
 def main() -> None:
     params = load_params(paths.PARAMS, Params)
     crops = Manifest.load(paths.MANIFEST).eval
     state_dir = work_dir() / "eval" / stage_key("eval")
-    models = {name: read_model(folder) for name, folder in paths.MODELS.items()}
+    models = {name: read_made(folder) for name, folder in paths.MODELS.items()}
     with shared_run(state_dir):
         result = evaluate(
             models,

@@ -14,7 +14,8 @@ from dcde.data.crops import load_images
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.metrics.lpips import load_lpips
-from dcde.model.checkpoint import read_model, save_model
+from dcde.model.checkpoint import save_model
+from dcde.model.sources import read_made
 from dcde.prune.choose import decoder_macs_share
 from dcde.prune.prune import INFLUENCE_COLUMNS, influence_table, prune, stage_table
 
@@ -32,7 +33,7 @@ def main() -> None:
     def lpips_metric() -> nn.Module:
         return load_lpips(LPIPS).to(device)
 
-    teacher = read_model(TEACHER)
+    teacher = read_made(TEACHER)
     teacher.config.check_image_size("data.eval_size", params.data.eval_size)
     pruning = prune(
         teacher,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from dcde.base.errors import UserError
@@ -11,6 +12,8 @@ from dcde.model.hub import HUB_FORM, download
 from dcde.model.weights import weights_file, weights_sha256
 
 ASSETS = Path(__file__).parents[1] / "assets"
+RECORD = "source.json"
+"""In the folder of a teacher that was read from another folder."""
 
 
 def find_model(source: str, field: str) -> Path:
@@ -48,6 +51,35 @@ def load_model(source: str, field: str = "model") -> DCAE:
         UserError: if it can't be had or can't be read.
     """
     return read_model(find_model(source, field))
+
+
+def record_teacher(source: str, folder: Path) -> None:
+    """Beside the copy of a teacher that was read from a folder, write down which file that was."""
+    if not source.startswith(("bundled:", "hf:")):
+        weights = weights_file(find_model(source, "teacher.source")).resolve()
+        (folder / RECORD).write_text(json.dumps({str(weights): _stamp(weights)}) + "\n")
+
+
+def read_made(folder: Path) -> DCAE:
+    """A model that a stage of the pipeline made.
+
+    Raises:
+        UserError: if it is the teacher, and the file that it was read from has changed since.
+    """
+    record = folder / RECORD
+    for name, stamp in json.loads(record.read_text()).items() if record.is_file() else []:
+        if Path(name).is_file() and _stamp(Path(name)) != stamp:
+            raise UserError(
+                f"teacher.source: {name} has changed since download_teacher read it; "
+                "`dvc repro -f download_teacher` reads it again"
+            )
+    return read_model(folder)
+
+
+def _stamp(file: Path) -> list[int]:
+    """Bytes, and time of change in nanoseconds."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def load_teacher(source: str, sha256: str | None) -> tuple[DCAE, str]:

@@ -13,7 +13,7 @@ from dcde.base.errors import UserError
 from dcde.base.files import sha256_of
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
-from dcde.model.sources import ASSETS, load_teacher
+from dcde.model.sources import ASSETS, load_teacher, read_made, record_teacher
 from tests.helpers.tiny import ROOT, run
 
 
@@ -26,6 +26,23 @@ def test_teacher_from_a_folder_and_its_sha256(tiny_model: DCAE, tmp_path: Path) 
     load_teacher(str(folder), sha256)
     with pytest.raises(UserError, match=rf"teacher\.sha256: .* has {sha256}, expected 0000"):
         load_teacher(str(folder), "0" * 64)
+
+
+def test_a_teacher_whose_folder_changed_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
+    folder, copy = tmp_path / "model", tmp_path / "copy"
+    for place in (folder, copy):
+        save_model(tiny_model, place)
+    record_teacher(str(folder), copy)
+    read_made(copy)
+    with torch.no_grad():
+        next(tiny_model.decoder.parameters()).add_(1)
+    save_model(tiny_model, folder)
+    with pytest.raises(UserError, match=r"teacher\.source: .*model/model.safetensors has changed"):
+        read_made(copy)
+    (folder / "model.safetensors").unlink()
+    read_made(copy)  # which is whole
+    record_teacher("bundled:dc-ae-f16c16-photos", folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json"]
 
 
 @pytest.mark.parametrize(
