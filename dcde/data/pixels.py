@@ -30,6 +30,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
+    if image.mode == "RGB":  # Pillow would copy it, which counts where it is huge
+        image.load()
+        return image
     return image.convert("RGB")
 
 

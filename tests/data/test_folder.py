@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 
 from dcde.base.errors import UserError
 from dcde.data.crops import eval_crops, load_crop
-from dcde.data.folder import check_images, list_images
+from dcde.data.folder import MAX_ASPECT, MAX_PHOTO_PIXELS, check_images, list_images
+from tests.helpers.tiny import ROOT, run
 
 
 def picture(path: Path) -> Path:
@@ -59,6 +61,41 @@ def test_extreme_shapes_are_bad_images(tmp_path: Path) -> None:
     (photo,) = check_images(list_images(tmp_path), "skip")
     assert Path(photo.path).name == "strip.png"
     assert load_crop(eval_crops(photo, 256, 1)[0]).shape == (3, 256, 256)  # 256 x 8192, cut
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from dcde.data.crops import eval_crops, load_crop
+from dcde.data.folder import check_images
+
+def peak_mb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+before = peak_mb()
+for name in sys.argv[1:]:
+    (photo,) = check_images([Path(name)], "refuse")
+    for crop in eval_crops(photo, 512, 2):
+        assert load_crop(crop).shape == (3, 512, 512)
+print(peak_mb() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_the_memory_that_any_one_photo_takes_is_bounded(tmp_path: Path) -> None:
+    """The largest and the longest that are let in: 358 MB, as Pillow has 4 bytes for a pixel.
+
+    What the check of a photo took is not given back to the system before it is read again.
+    """
+    side = int(MAX_PHOTO_PIXELS**0.5)
+    longest = int((MAX_PHOTO_PIXELS / MAX_ASPECT) ** 0.5)
+    shapes = [(side, side), (longest * MAX_ASPECT, longest), (MAX_ASPECT, 1), (20 * MAX_ASPECT, 20)]
+    for i, shape in enumerate(shapes):
+        Image.new("RGB", shape).save(tmp_path / f"{i}.png", compress_level=1)
+    names = [str(tmp_path / f"{i}.png") for i in range(len(shapes))]
+    done = run([sys.executable, "-c", PEAK, *names], ROOT)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2.4 * 358, done.stdout
 
 
 def test_a_name_that_is_not_utf_8_is_named_at_the_check(
