@@ -44,7 +44,7 @@ class Statistics:
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, BadZipFile) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise UserError(f"{path}: not a whole npz file ({error})") from None
         for name, shape in (("mu", (features,)), ("sigma", (features, features))):
             if name not in arrays:
@@ -55,9 +55,15 @@ class Statistics:
                     f"{path}: {name} has shape {list(arrays[name].shape)}, expected {list(shape)}: "
                     "statistics of another network"
                 )
+            if not np.issubdtype(arrays[name].dtype, np.number):
+                raise UserError(f"{path}: {name} is {arrays[name].dtype}, expected numbers")
             if not np.isfinite(arrays[name]).all():
                 raise UserError(f"{path}: {name} has entries that are not finite")
-        found_px = int(arrays.get("resolution", resolution))
+        found_px = arrays.get("resolution", np.array(resolution))
+        if found_px.shape or not np.issubdtype(found_px.dtype, np.integer):
+            raise UserError(
+                f"{path}: resolution is {found_px}, expected the pictures' side in pixels"
+            )
         if found_px != resolution:
             raise UserError(
                 f"{path}: statistics of pictures of {found_px} px, expected {resolution} px"

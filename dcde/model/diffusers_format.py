@@ -134,22 +134,22 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
             raise NotExpressibleError(f"{field}: unknown, it may change what the model computes")
 
     def side(prefix: str) -> dict[str, Any]:
-        widths = tuple(raw[f"{prefix}_block_out_channels"])
+        widths = _list(raw, f"{prefix}_block_out_channels")
         n = len(widths)
-        types = _per_stage(raw[f"{prefix}_block_types"], n)
-        scales = [list(scale) for scale in raw[f"{prefix}_qkv_multiscales"]]
+        types = _per_stage(raw, f"{prefix}_block_types", n)
+        scales = _list(raw, f"{prefix}_qkv_multiscales", n)
         for kind, scale in zip(types, scales, strict=True):
             _check(f"{prefix}_block_types", kind, [_RES, _EFFICIENT_VIT])
             _check(f"{prefix}_qkv_multiscales", scale, _SCALES)
         return {
             "widths": widths,
-            "depths": tuple(raw[f"{prefix}_layers_per_block"]),
+            "depths": _list(raw, f"{prefix}_layers_per_block", n),
             "block_types": tuple(_block_type(t, s) for t, s in zip(types, scales, strict=True)),
         }
 
     decoder = side("decoder")
     n = len(decoder["widths"])
-    norms = _per_stage(raw["decoder_norm_types"], n)
+    norms = _per_stage(raw, "decoder_norm_types", n)
     for kind, norm in zip(decoder["block_types"], norms, strict=True):
         _check("decoder_norm_types", norm, list(_NORMS) if kind == "R" else ["rms_norm"])
     return DCAEConfig(
@@ -163,7 +163,7 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
         decoder=DecoderConfig(
             **decoder,
             norms=tuple(_NORMS[norm] for norm in norms),  # type: ignore[misc]
-            acts=tuple(_per_stage(raw["decoder_act_fns"], n)),  # type: ignore[arg-type]
+            acts=tuple(_per_stage(raw, "decoder_act_fns", n)),
             upsample=_one_of("upsample_block_type", raw, _UPSAMPLE),  # type: ignore[arg-type]
             out_act=raw.get("decoder_conv_act_fn", "relu"),
         ),
@@ -242,8 +242,18 @@ def expressible(config: DCAEConfig) -> bool:
     return True
 
 
-def _per_stage(value: str | list[str], n: int) -> list[str]:
-    return [value] * n if isinstance(value, str) else list(value)
+def _list(raw: Mapping[str, Any], field: str, n: int | None = None) -> list[Any]:
+    """The value of a field that is a list, of an entry for each stage."""
+    value = raw[field]
+    if not isinstance(value, list) or n not in (None, len(value)):
+        expected = "a list" if n is None else f"a list of {n}, one for each stage"
+        raise NotExpressibleError(f"{field}: found {value!r}, expected {expected}")
+    return value
+
+
+def _per_stage(raw: Mapping[str, Any], field: str, n: int) -> list[Any]:
+    """The same for a field that may have one value for all stages."""
+    return [raw[field]] * n if isinstance(raw[field], str) else _list(raw, field, n)
 
 
 def _block_type(name: str, scales: list[int]) -> BlockType:

@@ -143,7 +143,7 @@ def test_each_field_of_diffusers_config_is_read(changes: dict[str, Any], tmp_pat
         ("decoder_conv_act_fn", "gelu", "out_act"),
         ("scaling_factor", "large", "scaling_factor"),
         ("latent_channels", 0, "latent_channels"),
-        ("encoder_block_out_channels", [0, 8], "block_types: found 6 entries, expected 2"),
+        ("encoder_block_out_channels", [0, 8], "block_types: found .*, expected a list of 2"),
         ("mid_block", True, "mid_block: unknown"),
         ("latent_channels", None, "latent_channels: missing"),
     ],
