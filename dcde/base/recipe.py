@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from dcde.base.section import PositiveFloat, PositiveInt, Section, Weight
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class CropParams(Section):
     """How training crops are cut from photos."""
@@ -36,6 +38,8 @@ class OptimizerParams(Section):
     """AdamW with a cosine schedule with warm restarts, for one net."""
 
     lr: PositiveFloat
+    betas: tuple[Beta, Beta]
+    """Decays of the moving averages of the gradient and of its square."""
     weight_decay: Weight
     cosine_t0: PositiveInt
     """Epochs of the first cosine period."""
@@ -47,6 +51,12 @@ class OptimizerParams(Section):
 
 
 class GanParams(Section):
+    start: Annotated[int, Field(ge=0)]
+    """Epoch in which the discriminator begins to learn, and to judge."""
+    ramp_epochs: Weight
+    """Epochs in which the weight of its judgement rises from 0."""
+    adaptive: bool
+    """Whether the weight is relative: to the pull of the other terms on the image."""
     ratio: PositiveInt
     """Training samples between two steps of the discriminator."""
     loss: Literal["bce", "lsgan", "hinge"]
@@ -191,14 +201,26 @@ class Recipe(Section):
 
 
 def check_gan(loss: LossParams, gan: GanParams, train: TrainParams) -> None:
-    """Refuse more steps of the discriminator than the generator takes.
+    """Refuse a GAN that never starts, that steps too often, or has nothing to be balanced with.
 
     Raises:
         ValueError: naming the field.
     """
+    if not loss.gamma:
+        return
     samples = train.batch_size * train.accumulation_steps
-    if loss.gamma and gan.ratio < samples:
+    if gan.ratio < samples:
         raise ValueError(
             f"gan.ratio: found {gan.ratio}, expected at least batch_size * accumulation_steps "
             f"({samples}): the discriminator takes at most one step for each step of the generator"
+        )
+    if gan.start >= train.epochs:
+        raise ValueError(
+            f"gan.start: found {gan.start}, expected less than epochs ({train.epochs}), which "
+            "count from 0, as loss.gamma is not 0"
+        )
+    if gan.adaptive and not (loss.image or loss.lpips or loss.teacher_lpips):
+        raise ValueError(
+            "gan.adaptive: found true, expected false where no other term compares pictures, to "
+            "which gamma could be relative"
         )

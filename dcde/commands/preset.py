@@ -56,9 +56,7 @@ def _files(folder: Path, name: str) -> list[dict[str, Any]]:
 def preset_names(folder: Path) -> list[str]:
     """All presets that name a student, sorted."""
     return sorted(
-        path.stem
-        for path in folder.glob("*.yaml")
-        if "depth_list" in yaml.safe_load(path.read_text()).get("prune", {})
+        path.stem for path in folder.glob("*.yaml") if ABOUT in yaml.safe_load(path.read_text())
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -15,6 +17,9 @@ from dcde.train.discriminator import PatchGAN, discriminator_loss, generator_los
 from dcde.train.losses import Prediction
 from dcde.train.optimizer import adamw, take_step
 from dcde.train.schedules import learning_rate
+
+TINY, MOST = 1e-12, 1e4
+"""Bounds of the adaptive weight, as the discriminator's gradient may vanish."""
 
 
 class Adversary:
@@ -38,6 +43,29 @@ class Adversary:
         """The generator's loss for its images; no gradient reaches the discriminator."""
         self.net.requires_grad_(False)
         return generator_loss(self.net(image).float(), self.gan.loss)
+
+    def weights(self, weights: Mapping[str, float], epoch: float) -> Mapping[str, float]:
+        """The weights at this point of the run: `gamma` is not among them before it takes part."""
+        since = epoch - self.gan.start
+        if since < 0:
+            return {name: weight for name, weight in weights.items() if name != "gamma"}
+        risen = min(1.0, since / self.gan.ramp_epochs) if self.gan.ramp_epochs else 1.0
+        return {**weights, "gamma": weights["gamma"] * risen}
+
+    def balance(self, others: Tensor, judgement: Tensor, image: Tensor) -> float:
+        """How much harder the other terms pull at the image than the judgement does.
+
+        The ratio of their gradients' norms: VQGAN's adaptive weight (arXiv 2012.09841). There they
+        are gradients of the last layer's weights, which may be frozen here; these are the image's.
+        """
+        scaler = self.accelerator.scaler
+        scale = 1.0 if scaler is None else scaler.get_scale()  # or fp16 would round them to 0
+        squares = [
+            torch.autograd.grad(loss * scale, image, retain_graph=True)[0].float().square().sum()
+            for loss in (others, judgement)
+        ]
+        theirs, ours = self.accelerator.reduce(torch.stack(squares), "mean").sqrt().tolist()
+        return min(theirs / max(ours, TINY), MOST)
 
     def lr(self, epoch: float, step: int) -> float:
         """The learning rate at this point of the run."""

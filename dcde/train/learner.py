@@ -18,7 +18,7 @@ from dcde.data.pixels import to_model_range
 from dcde.train.adversary import Adversary
 from dcde.train.bad_steps import blame_gradient, check_losses, undone_if_not_finite
 from dcde.train.batch_norm import share_statistics
-from dcde.train.losses import Prediction, Term
+from dcde.train.losses import PICTURE_TERMS, Prediction, Term
 from dcde.train.optimizer import adamw, take_step
 
 Batch = dict[str, Tensor]
@@ -109,7 +109,7 @@ class Learner:
                 self.parameters,
                 lr=lr,
                 grad_clip=self.grad_clip,
-                blame=lambda: self._blame(batches),
+                blame=lambda: self._blame(batches, weights),
             )
         if self.ema is not None:
             self.ema.update_parameters(self.net)
@@ -122,25 +122,38 @@ class Learner:
         for i, batch in enumerate(batches):
             last = i + 1 == len(batches)  # before it, processes need not exchange gradients
             with nullcontext() if last else self.accelerator.no_sync(self.ddp):
-                prediction, losses = self._losses(self.ddp, batch)
-                total = torch.stack([weights[n] * loss for n, loss in losses.items()]).sum()
+                prediction, losses = self._losses(self.ddp, batch, weights)
+                balanced = self._balanced(weights, losses, prediction.image)
+                total = torch.stack([balanced[n] * loss for n, loss in losses.items()]).sum()
                 self.accelerator.backward(total / len(batches))
             sums = sums + torch.stack([*losses.values(), total]).detach() / len(batches)
         means = self.accelerator.reduce(sums, "mean").tolist()
         return prediction, dict(zip((*losses, "total"), means, strict=True))
 
-    def _losses(self, module: nn.Module, batch: Batch) -> tuple[Prediction, dict[str, Tensor]]:
+    def _balanced(
+        self, weights: Mapping[str, float], losses: Mapping[str, Tensor], image: Tensor
+    ) -> Mapping[str, float]:
+        """The weights, with the GAN's in proportion to the others' pull where that is asked for."""
+        if self.adversary is None or not self.adversary.gan.adaptive or "gamma" not in weights:
+            return weights
+        others = [weights[n] * loss for n, loss in losses.items() if n in PICTURE_TERMS]
+        balance = self.adversary.balance(torch.stack(others).sum(), losses["gamma"], image)
+        return {**weights, "gamma": weights["gamma"] * balance}
+
+    def _losses(
+        self, module: nn.Module, batch: Batch, weights: Mapping[str, float]
+    ) -> tuple[Prediction, dict[str, Tensor]]:
         image = to_model_range(batch["pixels"]).contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
             prediction = self.task.predict(module, {**batch, "image": image})
             losses = {name: term(prediction) for name, term in self.terms.items()}
-            if self.adversary is not None:
+            if self.adversary is not None and "gamma" in weights:
                 losses["gamma"] = self.adversary.term(prediction.image)
         return prediction, losses
 
-    def _blame(self, batches: Sequence[Batch]) -> str:
+    def _blame(self, batches: Sequence[Batch], weights: Mapping[str, float]) -> str:
         return blame_gradient(
-            lambda batch: self._losses(self.net, batch)[1],
+            lambda batch: self._losses(self.net, batch, weights)[1],
             batches,
             self.parameters,
             lambda flag: any_process(self.accelerator, flag),

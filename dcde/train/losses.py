@@ -96,6 +96,8 @@ IMAGE_TERMS: dict[str, Term] = {"image": image_l1}
 """Terms that need nothing but the image and its target."""
 LPIPS_TERMS = ("lpips", "teacher_lpips")
 """Terms that need a network, the second one the teacher's image too."""
+PICTURE_TERMS = (*IMAGE_TERMS, *LPIPS_TERMS)
+"""All terms that compare pictures."""
 ENCODER_TERMS: dict[str, Term] = {"latent": latent_power, "activation": activation_power}
 """Terms that need an encoder that is trained along, and the decoder's residual stream."""
 
@@ -107,7 +109,7 @@ def need_teacher(names: Collection[str]) -> bool:
 
 def need_image(names: Collection[str]) -> bool:
     """Whether any of these terms looks at the image, and so trains the layer that makes it."""
-    return any(name in (*IMAGE_TERMS, *LPIPS_TERMS, "gamma") for name in names)
+    return any(name in (*PICTURE_TERMS, "gamma") for name in names)
 
 
 def build_terms(

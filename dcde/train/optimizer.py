@@ -16,7 +16,9 @@ from dcde.train.bad_steps import NotFiniteError
 
 
 def adamw(parameters: Sequence[nn.Parameter], params: OptimizerParams) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters, lr=params.lr, weight_decay=params.weight_decay, fused=True)
+    return torch.optim.AdamW(
+        parameters, lr=params.lr, betas=params.betas, weight_decay=params.weight_decay, fused=True
+    )
 
 
 def take_step(

@@ -41,7 +41,7 @@ class Trainer:
     """Trains `task.module` in place; `run` returns when the last epoch is done.
 
     Args:
-        weights_at: epoch to the weight of each term, `gamma` for the GAN.
+        weights_at: epoch to the weight of each term, `gamma` for the GAN once it takes part.
         plan: which crops each epoch trains on, at least a batch (see `check_batch_size`).
         dataset: crops to items of {"pixels": uint8, ...}, in their order.
         adversary: PatchGAN's settings, where it takes part.
@@ -198,12 +198,14 @@ class Trainer:
         at, adversary = self.position, self.adversary
         epoch = at.epoch + at.batch / self.batches_per_epoch
         rates = {"lr": learning_rate(self.optimizer_params, epoch, at.step)}
+        if adversary is not None:
+            weights = adversary.weights(weights, epoch)
         prediction, losses = self.learner.step(
             batches, weights, lr=rates["lr"], resting=self.resting(at.epoch)
         )
         before = at.samples
         at.samples += self._samples(batches)
-        if adversary is not None:
+        if adversary is not None and "gamma" in weights:
             rates["lr_discriminator"] = adversary.lr(epoch, at.step)
             if adversary.due(before, at.samples):
                 losses["discriminator"] = adversary.step(prediction, rates["lr_discriminator"])

@@ -89,6 +89,23 @@ def test_discriminator_steps_at_most_as_often_as_the_generator() -> None:
         validate(raw, Params, where="params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("gan", "message"),
+    [
+        ({"start": 4}, r"gan\.start: found 4, expected less than epochs \(4\)"),
+        ({"adaptive": True}, r"gan\.adaptive: found true, expected false where no other term"),
+    ],
+)
+def test_a_gan_that_could_do_nothing(gan: dict[str, object], message: str) -> None:
+    raw = committed()
+    raw["gan"] |= gan
+    raw["loss"] = {"feature": 1.0, "gamma": 0.0}
+    validate(raw, Params, where="params.yaml")
+    raw["loss"]["gamma"] = 0.1
+    with pytest.raises(UserError, match=message):
+        validate(raw, Params, where="params.yaml")
+
+
 def test_the_best_epoch_needs_validation() -> None:
     raw = committed()
     raw["distill"] |= {"select": "best", "validation_photos": 0}

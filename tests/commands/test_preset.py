@@ -25,7 +25,17 @@ NAMES = preset_names(PRESETS)
 def test_all_of_the_original_table_are_there() -> None:
     assert set(NAMES) == {
         *("w3-v2", "w4-v1", "w4-v2", "w4-v3", "w4-v4", "w4-v8", "w4-v25"),
-        *("tiny", "tiny-5x", "tiny-8x", "tiny-blocks", "in-3x", "in-6x", "sana-2x", "sana-4x"),
+        *(
+            "tiny",
+            "tiny-5x",
+            "tiny-8x",
+            "tiny-blocks",
+            "in-3x",
+            "in-3x-gan",
+            "in-6x",
+            "sana-2x",
+            "sana-4x",
+        ),
     }
 
 

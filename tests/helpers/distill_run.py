@@ -40,9 +40,15 @@ from dcde.prune.widths import narrow_config
 from tests.helpers.tiny import randomize, tiny_config
 
 OPTIMIZER = OptimizerParams(
-    lr=1e-3, weight_decay=0.01, cosine_t0=2, cosine_t_mult=1, eta_min=1e-6, warmup_steps=0
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    weight_decay=0.01,
+    cosine_t0=2,
+    cosine_t_mult=1,
+    eta_min=1e-6,
+    warmup_steps=0,
 )
-GAN = GanParams(ratio=10, loss="bce", norm="batch")
+GAN = GanParams(start=0, ramp_epochs=0, adaptive=False, ratio=10, loss="bce", norm="batch")
 LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
 CROPS = CropParams(image_size=32, short_side=(32, 64), flip=True)
 

@@ -25,7 +25,13 @@ from dcde.train.losses import (
 from dcde.train.schedules import dynamic_weights, learning_rate
 
 OPTIMIZER = OptimizerParams(
-    lr=1e-3, weight_decay=0, cosine_t0=4, cosine_t_mult=2, eta_min=1e-5, warmup_steps=0
+    betas=(0.9, 0.999),
+    lr=1e-3,
+    weight_decay=0,
+    cosine_t0=4,
+    cosine_t_mult=2,
+    eta_min=1e-5,
+    warmup_steps=0,
 )
 
 

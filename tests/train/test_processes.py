@@ -81,8 +81,13 @@ def test_processes_take_leave_at_the_end_of_a_run(tmp_path: Path) -> None:
         # that is all rounding, rounding decides: with a GAN a large rate soon shows it, between
         # one thread and two as well.
         {"optimizer": {"lr": 1e-5}, "optimizer_d": {"lr": 1e-5}},
+        {
+            "gan": {"start": 1, "adaptive": True, "norm": "group"},
+            "optimizer": {"lr": 1e-5},
+            "optimizer_d": {"lr": 1e-5},
+        },
     ],
-    ids=["no GAN", "narrow", "GAN"],
+    ids=["no GAN", "narrow", "GAN", "adaptive GAN"],
 )
 def test_two_processes_follow_one(
     changes: dict[str, Any],
