@@ -21,6 +21,7 @@ from dcde.data.embedded import embedded_counts
 from dcde.data.folder import split_counts
 from dcde.distill.distill import check_fit
 from dcde.distill.freeze import deep_parameters
+from dcde.distill.latents import crop_bytes
 from dcde.distill.plan import check_held_out
 from dcde.metrics.frechet import Statistics
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file
@@ -99,8 +100,10 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
             f"batches of {distill.batch_size}: {steps} steps"
         ),
     )
-    crops = min(samples * distill.epochs, left * distill.crops_per_image)
-    yield "cache", check_disk(work_dir(), crops * _crop_bytes(teacher, params), f"{crops} crops")
+    draws = samples * distill.epochs
+    crops = min(draws, left * distill.crops_per_image)
+    each = crop_bytes(teacher, distill.crops.image_size, keep_pixels=draws >= 2 * crops)
+    yield "cache", check_disk(work_dir(), crops * each, f"{crops} crops")
     if importlib.util.find_spec("diffusers") is None:
         yield "missing", "diffusers: the profile goes without its column"
 
@@ -140,12 +143,6 @@ def _check_fid_files(params: Params) -> None:
     if params.eval.fid_stats is not None:
         stats, size = Path(params.eval.fid_stats), params.data.eval_size
         Statistics.load(stats, features=INCEPTION_FEATURES, resolution=size)
-
-
-def _crop_bytes(teacher: DCAEConfig, params: Params) -> int:
-    """What a training crop takes in the cache: its pixels, and its latent in fp32."""
-    side = params.distill.crops.image_size
-    return 3 * side**2 + 4 * teacher.latent_channels * (side // teacher.downsampling) ** 2
 
 
 def _stages_to_run() -> Iterator[tuple[str, str]]:

@@ -98,7 +98,7 @@ def distill(
     )
     validate: Callable[[DCAE], Mapping[str, float]] = (
         Validation(
-            cached(plan.validation)(plan.validation),
+            cached(plan.validation, keep_pixels=True)(plan.validation),
             load_lpips(lpips_weights).to(device),
             params.batch_size,
             encode=not params.freeze_encoder,
@@ -112,7 +112,9 @@ def distill(
             return weights
         return dynamic_weights(weights, epoch, params.epochs, params.division_epoch)
 
-    dataset = cached(plan.training.distinct_crops(params.epochs))
+    drawn = plan.training.distinct_crops(params.epochs)
+    draws = params.epochs * plan.training.samples
+    dataset = cached(drawn, keep_pixels=draws >= 2 * len(drawn))
     stages = stage_taps(student.config.decoder) if "stream" in weights else []
     projections: dict[str, nn.Conv2d] = {}
     narrower = student.config.decoder.narrower_than(teacher.config.decoder)

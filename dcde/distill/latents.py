@@ -8,12 +8,12 @@ teacher and crops (another loss weight, say) find them ready.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -21,21 +21,36 @@ from tqdm import tqdm
 from dcde.base.files import whole_folder
 from dcde.base.processes import process_state
 from dcde.base.work import check_disk, locked, run_key
-from dcde.data.crops import Crop, CropDataset
+from dcde.data.crops import Crop, CropDataset, load_crop
 from dcde.data.pixels import to_model_range
-from dcde.model import DCAE
+from dcde.model import DCAE, DCAEConfig
+
+LATENTS, PIXELS = "latents.npy", "pixels.npy"
 
 
 def cached_crops(
-    model: DCAE, crops: Sequence[Crop], *, batch_size: int, workers: int, cache_dir: Path
+    model: DCAE,
+    crops: Sequence[Crop],
+    *,
+    keep_pixels: bool,
+    batch_size: int,
+    workers: int,
+    cache_dir: Path,
 ) -> Callable[[Sequence[Crop]], LatentDataset]:
-    """Cache the latents of these crops; return what makes a dataset of some of them."""
+    """Cache the latents of these crops; return what makes a dataset of some of them.
+
+    Args:
+        keep_pixels: whether pixels are cached too. They take 24 times the room of f32c32's latents,
+            which saves nothing where a crop is only drawn once: then they are read from the photo.
+    """
     files = [Path(path) for path in sorted({crop.path for crop in crops})]
-    folder = cache_dir / run_key([encoder_sha256(model), *crops], files)
+    folder = cache_dir / run_key([encoder_sha256(model), keep_pixels, *crops], files)
     with process_state().main_process_first():
-        cache_latents(model, crops, folder, batch_size=batch_size, workers=workers)
+        cache_latents(
+            model, crops, folder, keep_pixels=keep_pixels, batch_size=batch_size, workers=workers
+        )
     row_of = {crop: row for row, crop in enumerate(crops)}
-    return lambda chosen: LatentDataset(folder, [row_of[crop] for crop in chosen])
+    return lambda chosen: LatentDataset(folder, [row_of[crop] for crop in chosen], chosen)
 
 
 def encoder_sha256(model: DCAE) -> str:
@@ -48,10 +63,24 @@ def encoder_sha256(model: DCAE) -> str:
     return digest.hexdigest()
 
 
+def crop_bytes(model: DCAEConfig, size: int, *, keep_pixels: bool) -> int:
+    """What a crop of `size` x `size` pixels takes in the cache."""
+    latent = 4 * model.latent_channels * (size // model.downsampling) ** 2
+    return latent + (3 * size**2 if keep_pixels else 0)
+
+
 def cache_latents(
-    model: DCAE, crops: Sequence[Crop], folder: Path, *, batch_size: int, workers: int
+    model: DCAE,
+    crops: Sequence[Crop],
+    folder: Path,
+    *,
+    keep_pixels: bool,
+    batch_size: int,
+    workers: int,
 ) -> None:
-    """Write `pixels.npy` (uint8) and `latents.npy` (fp32), one row a crop, unless they are there.
+    """Write `latents.npy` (fp32) and, where they are kept, `pixels.npy` (uint8), one row a crop.
+
+    Nothing is done where they are there.
 
     The folder appears whole or not at all. Its name is what tells one cache from another: what is
     in a folder of this name is taken as it is.
@@ -62,46 +91,63 @@ def cache_latents(
     with locked(folder):  # other runs, of a queue of experiments say, may want the same crops
         if folder.is_dir():
             return
-        _write_latents(model, crops, folder, batch_size=batch_size, workers=workers)
+        _write_latents(
+            model, crops, folder, keep_pixels=keep_pixels, batch_size=batch_size, workers=workers
+        )
 
 
 def _write_latents(
-    model: DCAE, crops: Sequence[Crop], folder: Path, *, batch_size: int, workers: int
+    model: DCAE,
+    crops: Sequence[Crop],
+    folder: Path,
+    *,
+    keep_pixels: bool,
+    batch_size: int,
+    workers: int,
 ) -> None:
     device = next(model.parameters()).device
     size, f = crops[0].size, model.config.downsampling
-    pixel_shape = (len(crops), 3, size, size)
     latent_shape = (len(crops), model.config.latent_channels, size // f, size // f)
-    needed = math.prod(pixel_shape) + 4 * math.prod(latent_shape)
+    needed = len(crops) * crop_bytes(model.config, size, keep_pixels=keep_pixels)
     tqdm.write(check_disk(folder.parent, needed, f"the cache of {len(crops)} crops' latents"))
     with whole_folder(folder) as partial, torch.inference_mode():
-        pixels = np.lib.format.open_memmap(partial / "pixels.npy", "w+", np.uint8, pixel_shape)
-        latents = np.lib.format.open_memmap(partial / "latents.npy", "w+", np.float32, latent_shape)
+        latents = open_memmap(partial / LATENTS, "w+", np.float32, latent_shape)
+        pixels = None
+        if keep_pixels:
+            pixels = open_memmap(partial / PIXELS, "w+", np.uint8, (len(crops), 3, size, size))
         row = 0
         loader = DataLoader(CropDataset(crops, draft=True), batch_size, num_workers=workers)
         for batch in tqdm(loader, desc="cache latents", unit="batch"):
             rows = slice(row, row := row + len(batch["pixels"]))
-            pixels[rows] = batch["pixels"].numpy()
+            if pixels is not None:
+                pixels[rows] = batch["pixels"].numpy()
             image = to_model_range(batch["pixels"].to(device))
             latents[rows] = model.encode(image).float().cpu().numpy()
-        pixels.flush()
         latents.flush()
+        if pixels is not None:
+            pixels.flush()
 
 
 class LatentDataset(Dataset[dict[str, Tensor]]):
-    """Cached crops by row: {"pixels": (3, s, s) uint8, "latent": (C, s / f, s / f)}."""
+    """Cached crops by row: {"pixels": (3, s, s) uint8, "latent": (C, s / f, s / f)}.
 
-    def __init__(self, folder: Path, rows: Sequence[int]) -> None:
-        self.pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        self.latents = np.load(folder / "latents.npy", mmap_mode="r")
-        self.rows = rows
+    Args:
+        crops: those of the rows, of which pixels that are not cached are read.
+    """
+
+    def __init__(self, folder: Path, rows: Sequence[int], crops: Sequence[Crop]) -> None:
+        self.latents = np.load(folder / LATENTS, mmap_mode="r")
+        kept = (folder / PIXELS).is_file()
+        self.pixels = np.load(folder / PIXELS, mmap_mode="r") if kept else None
+        self.rows, self.crops = rows, crops
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = self.rows[index]
-        return {
-            "pixels": torch.from_numpy(self.pixels[row].copy()),
-            "latent": torch.from_numpy(self.latents[row].copy()),
-        }
+        if self.pixels is None:
+            pixels = load_crop(self.crops[index], draft=True)
+        else:
+            pixels = torch.from_numpy(self.pixels[row].copy())
+        return {"pixels": pixels, "latent": torch.from_numpy(self.latents[row].copy())}

@@ -32,8 +32,8 @@ def test_scores_are_those_that_eval_would_give(
     tiny_model: DCAE, photo_list: Photos, networks: Path, tmp_path: Path
 ) -> None:
     crops = [random_crop(photo, CROPS, (0, i)) for i, photo in enumerate(photo_list)]
-    cache_latents(tiny_model, crops, tmp_path / "cache", batch_size=2, workers=0)
-    data = LatentDataset(tmp_path / "cache", range(5))
+    cache_latents(tiny_model, crops, tmp_path / "cache", keep_pixels=True, batch_size=2, workers=0)
+    data = LatentDataset(tmp_path / "cache", range(5), crops)
     lpips = load_lpips(networks / "lpips_alex.safetensors")
     scores = Validation(data, lpips, batch_size=2, encode=False)(tiny_model)
     expected: dict[str, list[float]] = {"psnr_db": [], "lpips": []}

@@ -111,20 +111,29 @@ def test_two_runs_are_equal(photo_list: Photos, tmp_path: Path) -> None:
     assert same_weights(a, b)
 
 
+@pytest.mark.parametrize("keep_pixels", [True, False])
 def test_cached_latents_are_the_encoders(
-    tiny_model: DCAE, photo_list: Photos, tmp_path: Path
+    keep_pixels: bool, tiny_model: DCAE, photo_list: Photos, tmp_path: Path
 ) -> None:
     params = CropParams(image_size=32, short_side=(32, 64), flip=True)
     crops = [random_crop(photo_list[i % 5], params, (0, i)) for i in range(7)]
     folder = tmp_path / "cache"
-    cache_latents(tiny_model, crops, folder, batch_size=3, workers=0)
-    cached = LatentDataset(folder, [6, 0])
+    cache_latents(tiny_model, crops, folder, keep_pixels=keep_pixels, batch_size=3, workers=0)
+    cached = LatentDataset(folder, [6, 0], [crops[6], crops[0]])
     pixels = torch.stack([load_crop(crops[6]), load_crop(crops[0])])
     with torch.no_grad():
         latent = tiny_model.encode(to_model_range(pixels))
     for i in range(2):
         assert torch.equal(cached[i]["pixels"], pixels[i])
         torch.testing.assert_close(cached[i]["latent"], latent[i])
+
+
+def test_pixels_are_cached_where_crops_are_drawn_again(photo_list: Photos, tmp_path: Path) -> None:
+    """Five photos have four crops each, or far more than are drawn."""
+    for crops_per_image, names in ((4, {"latents.npy", "pixels.npy"}), (10**6, {"latents.npy"})):
+        folder = tmp_path / str(crops_per_image)
+        run_distill(photo_list, folder, epochs=2, crops_per_image=crops_per_image)
+        assert {path.name for path in folder.rglob("*.npy")} == names
 
 
 def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> None:
