@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import typer
 
 from dcde.base.devices import best_device, check_compiler, device_name
@@ -16,7 +17,7 @@ from dcde.base.params import Params, PruneParams
 from dcde.base.params_file import load_params
 from dcde.base.paths import PARAMS
 from dcde.base.processes import check_batch_size, make_accelerator, process_state
-from dcde.base.work import check_disk, work_dir
+from dcde.base.work import check_disk, human_bytes, work_dir
 from dcde.data.embedded import embedded_counts
 from dcde.data.folder import split_counts
 from dcde.distill.distill import check_fit
@@ -77,8 +78,9 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
 
     check_prune(teacher, params.prune)
     student = _student(teacher, params.prune)
+    asked = params.prune.calibration_images
+    _check_memory(asked, min(asked, training), size)
     if params.prune.repair:
-        asked = params.prune.calibration_images
         check_positions(student, asked, min(asked, training), size)
     check_fit(student, teacher, distill, features="feature" in params.loss.weights())
     deep_parameters(build_on_meta(student).decoder, distill.shallow_stages)
@@ -143,6 +145,16 @@ def _check_fid_files(params: Params) -> None:
     if params.eval.fid_stats is not None:
         stats, size = Path(params.eval.fid_stats), params.data.eval_size
         Statistics.load(stats, features=INCEPTION_FEATURES, resolution=size)
+
+
+def _check_memory(asked: int, photos: int, size: int) -> None:
+    """Refuse calibration photos that alone fill the memory."""
+    needed, free = photos * 3 * size**2 * 4, psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"prune.calibration_images: found {asked}: {photos} photos of {size} px take "
+            f"{human_bytes(needed)}, and {human_bytes(free)} of memory are free; tens are enough"
+        )
 
 
 def _stages_to_run() -> Iterator[tuple[str, str]]:

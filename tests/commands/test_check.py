@@ -100,6 +100,14 @@ def test_files_for_fid_are_looked_at(workplace: Path) -> None:
     assert "error: stats.npz: not a whole npz file" in check(workplace, **changes)[1]
 
 
+def test_calibration_photos_must_fit_into_memory(workplace: Path) -> None:
+    changes = {"data__eval_size": 2**20, "profile__resolutions": [64]}
+    code, said = check(workplace, **changes)
+    assert (
+        code == 1 and "error: prune.calibration_images: found 32: 32 photos of 1048576 px" in said
+    )
+
+
 def test_in_a_repository_it_says_what_dvc_would_run(tmp_path: Path, photos: Path) -> None:
     copy_repository(tmp_path, photos)
     assert "to run    prepare_data, " in dcde(tmp_path, "check")
