@@ -22,7 +22,7 @@ from dcde.data.embedded import embedded_counts
 from dcde.data.folder import split_counts
 from dcde.distill.distill import check_fit
 from dcde.distill.freeze import deep_parameters
-from dcde.distill.latents import crop_bytes
+from dcde.distill.latents import crop_bytes, drawn_again
 from dcde.distill.plan import check_held_out
 from dcde.metrics.frechet import Statistics
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file
@@ -30,8 +30,7 @@ from dcde.model import DCAEConfig
 from dcde.model.checkpoint import read_config
 from dcde.model.costs import static_costs
 from dcde.model.dcae import build_on_meta
-from dcde.model.sources import find_model
-from dcde.model.weights import weights_file, weights_sha256
+from dcde.model.sources import find_teacher
 from dcde.model.zoo import published_config
 from dcde.prune.choose import check_prune, decoder_macs_share
 from dcde.prune.depth import student_config
@@ -104,7 +103,8 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     )
     draws = samples * distill.epochs
     crops = min(draws, left * distill.crops_per_image)
-    each = crop_bytes(teacher, distill.crops.image_size, keep_pixels=draws >= 2 * crops)
+    keep_pixels = drawn_again(draws, crops)
+    each = crop_bytes(teacher, distill.crops.image_size, keep_pixels=keep_pixels)
     yield "cache", check_disk(work_dir(), crops * each, f"{crops} crops")
     if importlib.util.find_spec("diffusers") is None:
         yield "missing", "diffusers: the profile goes without its column"
@@ -119,9 +119,7 @@ def teacher_config(params: Params) -> DCAEConfig | None:
     source = params.teacher.source
     if source.startswith("hf:"):
         return published_config(source)
-    weights = weights_file(find_model(source, "teacher.source"))
-    if params.teacher.sha256 not in (None, found := weights_sha256(weights)):
-        raise UserError(f"teacher.sha256: {weights} has {found}, expected {params.teacher.sha256}")
+    weights, _ = find_teacher(source, params.teacher.sha256)
     return read_config(weights.parent)
 
 

@@ -147,7 +147,7 @@ def _cut(student: DecoderConfig, teacher: DecoderConfig) -> str:
 
 
 def _zoo_teacher(source: str) -> DCAEConfig:
-    config = published_config(source.replace("bundled:", ""))
+    config = published_config(source)
     if config is None:
         raise UserError(f"teacher.source: found {source!r}, expected a model of the zoo")
     return config

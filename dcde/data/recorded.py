@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dcde.base.errors import UserError
+from dcde.base.files import file_stamp
 from dcde.data.folder import image_files, printable
 
 Stamp = tuple[str, str]
@@ -58,7 +59,7 @@ def _stamps(paths: Iterable[Path]) -> dict[str, Stamp]:
 
 def _stamp(name: str) -> Stamp:
     try:
-        status = Path(name).stat()
+        size, time = file_stamp(Path(name))
     except OSError:
         return "", ""
-    return str(status.st_size), str(status.st_mtime_ns)
+    return str(size), str(time)

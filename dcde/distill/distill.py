@@ -20,7 +20,7 @@ from dcde.base.processes import check_batch_size, make_accelerator
 from dcde.base.recipe import DistillParams, Recipe
 from dcde.data.folder import Photo
 from dcde.distill.freeze import deep_parameters, freeze
-from dcde.distill.latents import cached_crops
+from dcde.distill.latents import cached_crops, drawn_again
 from dcde.distill.plan import plan_crops
 from dcde.distill.projections import Widened, fit_projections
 from dcde.distill.task import DistillTask
@@ -114,7 +114,7 @@ def distill(
 
     drawn = plan.training.distinct_crops(params.epochs)
     draws = params.epochs * plan.training.samples
-    dataset = cached(drawn, keep_pixels=draws >= 2 * len(drawn))
+    dataset = cached(drawn, keep_pixels=drawn_again(draws, len(drawn)))
     stages = stage_taps(student.config.decoder) if "stream" in weights else []
     projections: dict[str, nn.Conv2d] = {}
     narrower = student.config.decoder.narrower_than(teacher.config.decoder)

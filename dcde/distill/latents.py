@@ -63,6 +63,11 @@ def encoder_sha256(model: DCAE) -> str:
     return digest.hexdigest()
 
 
+def drawn_again(draws: int, crops: int) -> bool:
+    """Whether a run draws its crops twice or more, so that cached pixels save something."""
+    return draws >= 2 * crops
+
+
 def crop_bytes(model: DCAEConfig, size: int, *, keep_pixels: bool) -> int:
     """What a crop of `size` x `size` pixels takes in the cache."""
     latent = 4 * model.latent_channels * (size // model.downsampling) ** 2
@@ -91,41 +96,27 @@ def cache_latents(
     with locked(folder):  # other runs, of a queue of experiments say, may want the same crops
         if folder.is_dir():
             return
-        _write_latents(
-            model, crops, folder, keep_pixels=keep_pixels, batch_size=batch_size, workers=workers
-        )
-
-
-def _write_latents(
-    model: DCAE,
-    crops: Sequence[Crop],
-    folder: Path,
-    *,
-    keep_pixels: bool,
-    batch_size: int,
-    workers: int,
-) -> None:
-    device = next(model.parameters()).device
-    size, f = crops[0].size, model.config.downsampling
-    latent_shape = (len(crops), model.config.latent_channels, size // f, size // f)
-    needed = len(crops) * crop_bytes(model.config, size, keep_pixels=keep_pixels)
-    tqdm.write(check_disk(folder.parent, needed, f"the cache of {len(crops)} crops' latents"))
-    with whole_folder(folder) as partial, torch.inference_mode():
-        latents = open_memmap(partial / LATENTS, "w+", np.float32, latent_shape)
-        pixels = None
-        if keep_pixels:
-            pixels = open_memmap(partial / PIXELS, "w+", np.uint8, (len(crops), 3, size, size))
-        row = 0
-        loader = DataLoader(CropDataset(crops, draft=True), batch_size, num_workers=workers)
-        for batch in tqdm(loader, desc="cache latents", unit="batch"):
-            rows = slice(row, row := row + len(batch["pixels"]))
+        device = next(model.parameters()).device
+        size, f = crops[0].size, model.config.downsampling
+        latent_shape = (len(crops), model.config.latent_channels, size // f, size // f)
+        needed = len(crops) * crop_bytes(model.config, size, keep_pixels=keep_pixels)
+        tqdm.write(check_disk(folder.parent, needed, f"the cache of {len(crops)} crops' latents"))
+        with whole_folder(folder) as partial, torch.inference_mode():
+            latents = open_memmap(partial / LATENTS, "w+", np.float32, latent_shape)
+            pixels = None
+            if keep_pixels:
+                pixels = open_memmap(partial / PIXELS, "w+", np.uint8, (len(crops), 3, size, size))
+            row = 0
+            loader = DataLoader(CropDataset(crops, draft=True), batch_size, num_workers=workers)
+            for batch in tqdm(loader, desc="cache latents", unit="batch"):
+                rows = slice(row, row := row + len(batch["pixels"]))
+                if pixels is not None:
+                    pixels[rows] = batch["pixels"].numpy()
+                image = to_model_range(batch["pixels"].to(device))
+                latents[rows] = model.encode(image).float().cpu().numpy()
+            latents.flush()
             if pixels is not None:
-                pixels[rows] = batch["pixels"].numpy()
-            image = to_model_range(batch["pixels"].to(device))
-            latents[rows] = model.encode(image).float().cpu().numpy()
-        latents.flush()
-        if pixels is not None:
-            pixels.flush()
+                pixels.flush()
 
 
 class LatentDataset(Dataset[dict[str, Tensor]]):

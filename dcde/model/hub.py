@@ -36,9 +36,7 @@ def download(name: str, field: str) -> Path:
     repo, revision, folder = place.groups()
     try:
         return _download(repo, revision, folder)
-    except HFValidationError as error:
-        raise UserError(f"{field}: hf:{name}: {error}") from None
-    except UserError as error:
+    except (HFValidationError, UserError) as error:
         raise UserError(f"{field}: hf:{name}: {error}") from None
     except Exception as error:  # the hub's client raises many types, by transport and version
         raise UserError(

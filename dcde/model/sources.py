@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from dcde.base.errors import UserError
+from dcde.base.files import file_stamp
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
 from dcde.model.hub import HUB_FORM, download
@@ -57,7 +58,7 @@ def record_teacher(source: str, folder: Path) -> None:
     """Beside the copy of a teacher that was read from a folder, write down which file that was."""
     if not source.startswith(("bundled:", "hf:")):
         weights = weights_file(find_model(source, "teacher.source")).resolve()
-        (folder / RECORD).write_text(json.dumps({str(weights): _stamp(weights)}) + "\n")
+        (folder / RECORD).write_text(json.dumps({str(weights): file_stamp(weights)}) + "\n")
 
 
 def read_made(folder: Path) -> DCAE:
@@ -68,18 +69,12 @@ def read_made(folder: Path) -> DCAE:
     """
     record = folder / RECORD
     for name, stamp in json.loads(record.read_text()).items() if record.is_file() else []:
-        if Path(name).is_file() and _stamp(Path(name)) != stamp:
+        if Path(name).is_file() and file_stamp(Path(name)) != tuple(stamp):
             raise UserError(
                 f"teacher.source: {name} has changed since download_teacher read it; "
                 "`dvc repro -f download_teacher` reads it again"
             )
     return read_model(folder)
-
-
-def _stamp(file: Path) -> list[int]:
-    """Bytes, and time of change in nanoseconds."""
-    status = file.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def load_teacher(source: str, sha256: str | None) -> tuple[DCAE, str]:
@@ -88,8 +83,18 @@ def load_teacher(source: str, sha256: str | None) -> tuple[DCAE, str]:
     Raises:
         UserError: if the file is not the one that `sha256` names, or can't be read.
     """
+    weights, found = find_teacher(source, sha256)
+    return read_model(weights), found
+
+
+def find_teacher(source: str, sha256: str | None) -> tuple[Path, str]:
+    """The teacher's weights, and their sha256 (see `weights_sha256`).
+
+    Raises:
+        UserError: if they can't be had, or are not those that `sha256` names.
+    """
     weights = weights_file(find_model(source, "teacher.source"))
     found = weights_sha256(weights)
     if sha256 is not None and found != sha256:
         raise UserError(f"teacher.sha256: {weights} has {found}, expected {sha256}")
-    return read_model(weights), found
+    return weights, found

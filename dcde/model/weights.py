@@ -51,8 +51,6 @@ def load_weights(weights: Path) -> dict[str, Tensor]:
     for file in _files(weights):
         try:
             state |= load_file(file)
-        except FileNotFoundError:
-            raise UserError(f"{file}: not found, but {weights.name} names it") from None
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file}: not a whole safetensors file ({error})") from None
     return state
@@ -67,10 +65,7 @@ def weights_sha256(weights: Path) -> str:
     files = _files(weights)
     if files == [weights]:
         return sha256_of(weights)
-    try:
-        lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not found, but {weights.name} names it") from None
+    lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -92,6 +87,11 @@ def shards(index: Path) -> list[str]:
 
 
 def _files(weights: Path) -> list[Path]:
-    if weights.name.endswith(INDEX):
-        return [weights.with_name(name) for name in shards(weights)]
-    return [weights]
+    """The file itself, or those that it names where it is an index, all of which are there."""
+    if not weights.name.endswith(INDEX):
+        return [weights]
+    files = [weights.with_name(name) for name in shards(weights)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: not found, but {weights.name} names it")
+    return files

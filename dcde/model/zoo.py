@@ -157,9 +157,9 @@ def zoo_config(name: str) -> DCAEConfig:
 
 
 def published_config(source: str) -> DCAEConfig | None:
-    """The architecture of a published model, `hf:<owner>/<name>[-diffusers]`, where its name is in
-    the zoo."""
-    name = source.removeprefix("hf:").partition("@")[0].rpartition("/")[2]
+    """The architecture of the model that a source names, `hf:<owner>/<name>[-diffusers]` say, where
+    its name is in the zoo."""
+    name = source.partition(":")[2].partition("@")[0].rpartition("/")[2]
     try:
         return zoo_config(name.removesuffix("-diffusers"))
     except KeyError:

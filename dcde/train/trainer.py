@@ -41,7 +41,7 @@ class Trainer:
     """Trains `task.module` in place; `run` returns when the last epoch is done.
 
     Args:
-        weights_at: epoch to the weight of each term, `gamma` for the GAN once it takes part.
+        weights_at: epoch to the weight of each term, `gamma` for the GAN.
         plan: which crops each epoch trains on, at least a batch (see `check_batch_size`).
         dataset: crops to items of {"pixels": uint8, ...}, in their order.
         adversary: PatchGAN's settings, where it takes part.

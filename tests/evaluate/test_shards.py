@@ -79,14 +79,19 @@ class StopAt(MeanDistance):
         return super().forward(image, original)
 
 
-def test_stopped_run_continues_to_the_same_scores(
-    tiny_model: DCAE,
-    photo_list: tuple[Photo, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def crops_of_five_shards(
+    photo_list: tuple[Photo, ...], monkeypatch: pytest.MonkeyPatch
+) -> list[Crop]:
+    """Eighteen crops, of which a shard has four."""
     monkeypatch.setattr(evaluation, "SHARD_IMAGES", 4)
-    crops = [c for photo in photo_list for c in eval_crops(photo, 32, 4)][:18]
+    return [c for photo in photo_list for c in eval_crops(photo, 32, 4)][:18]
+
+
+def test_stopped_run_continues_to_the_same_scores(
+    tiny_model: DCAE, crops_of_five_shards: list[Crop], tmp_path: Path
+) -> None:
+    crops = crops_of_five_shards
     models = {"teacher": tiny_model}
     whole = measure(models, crops, tmp_path / "whole", networks=[pooled()], batch_size=3)
     with pytest.raises(KeyboardInterrupt):
@@ -104,15 +109,10 @@ def test_stopped_run_continues_to_the_same_scores(
 
 
 def test_a_reference_that_went_while_a_run_was_stopped_is_of_all_originals(
-    tiny_model: DCAE,
-    photo_list: tuple[Photo, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_model: DCAE, crops_of_five_shards: list[Crop], tmp_path: Path
 ) -> None:
     """`dcde cache clear` between the two parts of a run: the first left the originals out."""
-    monkeypatch.setattr(evaluation, "SHARD_IMAGES", 4)
-    crops = [c for photo in photo_list for c in eval_crops(photo, 32, 4)][:18]
-    models, networks = {"teacher": tiny_model}, [pooled()]
+    crops, models, networks = crops_of_five_shards, {"teacher": tiny_model}, [pooled()]
     whole = measure(models, crops, tmp_path, networks=networks)
     (kept,) = (tmp_path / "references").iterdir()
     (tmp_path / "state").rename(tmp_path / "old")
