@@ -7,6 +7,7 @@ from dcde.base.files import whole_folder
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import MANIFEST, PARAMS, PHOTOS
+from dcde.base.work import run_key, work_dir
 from dcde.data.crops import eval_crops
 from dcde.data.embedded import write_photos
 from dcde.data.folder import split_photos
@@ -16,14 +17,16 @@ from dcde.data.recorded import record_files
 
 def main() -> None:
     params = load_params(PARAMS, Params).data
+    checked = None
     with whole_folder(PHOTOS) as partial:
         if params.source == "embedded":
             source = partial
             write_photos(source)
         else:
-            source = Path(params.source).expanduser()
+            source = Path(params.source).expanduser().resolve()
             record_files(source, partial / FILES)
-        train, val = split_photos(source, params.val_fraction, params.on_bad_image)
+            checked = work_dir() / "photos" / f"{run_key(str(source), [])}.jsonl"
+        train, val = split_photos(source, params.val_fraction, params.on_bad_image, checked)
         crops = [c for photo in val for c in eval_crops(photo, params.eval_size, params.eval_crops)]
         Manifest(tuple(train), tuple(crops)).save(partial / MANIFEST.name)
     print(f"{len(train)} photos for training, {len(crops)} crops of {len(val)} for evaluation")

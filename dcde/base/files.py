@@ -87,9 +87,9 @@ def check_new(folder: Path, field: str) -> None:
         )
 
 
-def file_stamp(path: Path) -> tuple[int, int]:
+def file_stamp(path: Path | str) -> tuple[int, int]:
     """Bytes and time of change in nanoseconds: what tells a changed file without reading it."""
-    status = path.stat()
+    status = os.stat(path)
     return status.st_size, status.st_mtime_ns
 
 

@@ -15,12 +15,13 @@ from dcde.base.work import human_bytes, locked, work_dir
 
 KINDS = {
     "latents": "crops and their latents, computed again when a run needs them",
+    "photos": "which photos of a folder were read in full, found again when it is checked anew",
     "references": "statistics of the photos that Frechet distances compare with, computed again",
     "distill": "an unfinished distillation, which `dvc repro` continues",
     "eval": "an unfinished evaluation, which `dvc repro` continues",
     "teacher": "an unfinished training of a teacher",
 }
-REPLACEABLE = ("latents", "references")
+REPLACEABLE = ("latents", "photos", "references")
 """Kinds that cost nothing but time to lose."""
 
 cache = typer.Typer(no_args_is_help=True, help="Show or clear what runs have left in .dcde.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from dcde.data.folder import Photo
 from dcde.data.pixels import to_model_range, to_rgb
 
 
-@dataclass(frozen=True)
-class Crop:
+class Crop(NamedTuple):
     """A square of a photo: resize so that the shorter side is `short`, then cut at (x, y)."""
 
     path: str

@@ -8,13 +8,15 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
 
 from dcde.base.errors import UserError
+from dcde.base.files import file_stamp
+from dcde.data.checked import CheckedPhoto, add_checked, read_checked
 from dcde.data.pixels import to_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -22,8 +24,7 @@ OTHER_IMAGES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tif
 """Of images that are not read: their pixels are animated, or need a library of their own."""
 
 
-@dataclass(frozen=True)
-class Photo:
+class Photo(NamedTuple):
     """An image file that was read in full once, with its size in pixels."""
 
     path: str
@@ -42,7 +43,7 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: not found, expected a folder of images")
-    files = sorted(_visible_files(folder))
+    files = sorted(map(Path, _visible_files(folder)))
     paths = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     others = Counter(s for path in files if (s := path.suffix.lower()) in OTHER_IMAGES)
     passed_over = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
@@ -59,13 +60,13 @@ def list_images(folder: Path) -> list[Path]:
     return paths
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[str]:
     """All that `split_photos` looks at, in no order; none where the folder is gone."""
     return [
         path
         for part in _parts(folder)
         for path in _visible_files(part)
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
     ]
 
 
@@ -75,7 +76,7 @@ def _parts(folder: Path) -> list[Path]:
     return parts if all(part.is_dir() for part in parts) else [folder]
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
+def _visible_files(folder: Path) -> Iterator[str]:
     seen = set()  # a link may lead back to a folder above it
     for root, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
@@ -84,7 +85,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in names if not name.startswith("."))
+        yield from (os.path.join(root, name) for name in names if not name.startswith("."))
 
 
 def printable(path: Path | str) -> str:
@@ -95,21 +96,27 @@ def printable(path: Path | str) -> str:
 MAX_PHOTO_PIXELS = 89_478_485
 """Largest photo of a data set; Pillow's own limit for what may be an attack."""
 
-
 MAX_ASPECT = 32
 """Longest shape of a photo: a crop as wide as its shorter side needs the whole of it resized."""
 
+SAVED_TOGETHER = 1000
+"""Photos of a check that are put down as read at a time: a second's work on two cores."""
 
-def _read(path: Path) -> Photo | str:
+
+def _read(path: Path, known: CheckedPhoto | None) -> CheckedPhoto | str:
+    """Its size, or what is wrong with it; not read again where it is known as it is now."""
     if (shown := printable(path)) != str(path):
         return f"{shown}: found a name that is not UTF-8, expected one that tables can hold"
     try:
+        stamp = file_stamp(path)
+        if known is not None and (known.file_bytes, known.changed_ns) == stamp:
+            return known
         with Image.open(path) as image:
             width, height = image.size
             limit = _limit_passed(width, height)
             if limit is None:
                 to_rgb(image)
-                return Photo(str(path), width, height)
+                return CheckedPhoto(str(path), *stamp, width, height)
     except Exception as error:  # Pillow raises many types for files that are not images
         return f"{path}: not a readable image ({error})"
     return f"{path}: found {width} x {height} pixels, expected {limit}"
@@ -124,34 +131,55 @@ def _limit_passed(width: int, height: int) -> str | None:
     return None
 
 
-def check_images(paths: Sequence[Path], on_bad_image: str) -> list[Photo]:
+def check_images(
+    paths: Sequence[Path], on_bad_image: str, checked: Path | None = None
+) -> list[Photo]:
     """Decode every file once, so that no bad one surfaces in the middle of a long run.
 
     Bad files are reported by name; `skip` goes on without them, `refuse` stops.
 
+    Args:
+        checked: where it is kept which were read, so that a check that was stopped goes on from
+            there (see `dcde.data.checked`).
+
     Raises:
         UserError: naming the bad files if they are refused, or if no good one is left.
     """
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    known = {} if checked is None else read_checked(checked)
+    photos: list[Photo] = []
+    bad: list[str] = []
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor() as pool,  # decoding leaves Python's lock
+        tqdm(total=len(paths), desc="check images", unit="image", smoothing=0.05) as bar,
+    ):
         # Pillow's word about huge pictures, which `_read` names.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        results = list(
-            tqdm(pool.map(_read, paths), total=len(paths), desc="check images", unit="image")
-        )
-    bad = [r for r in results if isinstance(r, str)]
+        for start in range(0, len(paths), SAVED_TOGETHER):
+            some = paths[start : start + SAVED_TOGETHER]
+            results = []
+            for result in pool.map(_read, some, (known.get(str(path)) for path in some)):
+                results.append(result)
+                bar.update()
+            found = [r for r in results if not isinstance(r, str)]
+            photos += [Photo(r.path, r.width, r.height) for r in found]
+            bad += [r for r in results if isinstance(r, str)]
+            if checked is not None:
+                add_checked(
+                    checked, [r for r in found if r.path not in known or r != known[r.path]]
+                )
     for message in bad:
         tqdm.write(message)
     if bad and on_bad_image == "refuse":
         rest = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{rest}; set data.on_bad_image to skip to go on without")
-    photos = [r for r in results if isinstance(r, Photo)]
     if not photos:
         raise UserError(f"none of the {len(paths)} images could be read, the first: {bad[0]}")
     return photos
 
 
 def split_photos(
-    folder: Path, val_fraction: float, on_bad_image: str
+    folder: Path, val_fraction: float, on_bad_image: str, checked: Path | None = None
 ) -> tuple[list[Photo], list[Photo]]:
     """Photos for training and for evaluation: `train` and `val` below the folder, or by share.
 
@@ -160,12 +188,14 @@ def split_photos(
     of either.
 
     Args:
-        on_bad_image: see `check_images`.
+        on_bad_image, checked: see `check_images`.
 
     Raises:
         UserError: if there are too few images to split, or bad ones that are refused.
     """
-    photos, *evaluation = (check_images(list_images(p), on_bad_image) for p in _parts(folder))
+    photos, *evaluation = (
+        check_images(list_images(part), on_bad_image, checked) for part in _parts(folder)
+    )
     if evaluation:
         return photos, evaluation[0]
     _, n_val = _shares(folder, len(photos), val_fraction)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from dcde.base.errors import UserError
@@ -23,14 +24,16 @@ class Manifest:
     eval: tuple[Crop, ...]
 
     def save(self, path: Path) -> None:
-        """Write it as JSON; photos below its own folder are named relative to that."""
-        root = path.parent.resolve()
-        raw = asdict(self)
-        for entry in (*raw["train"], *raw["eval"]):
-            photo = Path(entry["path"]).resolve()
-            inside = photo.is_relative_to(root)
-            entry["path"] = str(photo.relative_to(root) if inside else photo)
-        path.write_text(json.dumps(raw, indent=1) + "\n")
+        """Write it as JSON: for each photo and crop a list of its fields.
+
+        Photos below its own folder are named relative to that.
+        """
+        below = f"{path.parent}{os.sep}"
+        raw = {
+            name: [[entry.path.removeprefix(below), *entry[1:]] for entry in entries]
+            for name, entries in (("train", self.train), ("eval", self.eval))
+        }
+        path.write_text(json.dumps(raw) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -43,10 +46,8 @@ class Manifest:
             raise UserError(f"{path}: not found; `dvc repro prepare_data` makes it")
         if (files := path.parent / FILES).is_file():
             check_files(files)
-        raw = json.loads(path.read_text())
-        for entry in (*raw["train"], *raw["eval"]):
-            entry["path"] = str(path.parent / entry["path"])
+        raw, folder = json.loads(path.read_text()), path.parent
         return cls(
-            train=tuple(Photo(**photo) for photo in raw["train"]),
-            eval=tuple(Crop(**crop) for crop in raw["eval"]),
+            train=tuple(Photo(os.path.join(folder, name), *rest) for name, *rest in raw["train"]),
+            eval=tuple(Crop(os.path.join(folder, name), *rest) for name, *rest in raw["eval"]),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from dcde.base.errors import UserError
@@ -37,7 +38,7 @@ def check_files(path: Path) -> None:
     with path.open(newline="", errors="surrogateescape") as file:
         (folder, *_), *rows = csv.reader(file)
     before: dict[str, Stamp] = {name: (size, time) for name, size, time in rows}
-    now = _stamps({*map(Path, before), *image_files(Path(folder))})
+    now = _stamps({**before, **dict.fromkeys(image_files(Path(folder)))})
     missing = ("", "")
     others = sorted(name for name, stamp in now.items() if stamp != before.get(name, missing))
     if others:
@@ -51,15 +52,18 @@ def check_files(path: Path) -> None:
         )
 
 
-def _stamps(paths: Iterable[Path]) -> dict[str, Stamp]:
-    names = [str(path) for path in paths]
+def _stamps(names: Iterable[str]) -> dict[str, Stamp]:
+    """The stamp of each file. Many are a task of one thread: a disk in a network answers slowly."""
+    all_names = list(names)
+    parts = [all_names[i : i + 1000] for i in range(0, len(all_names), 1000)]
     with ThreadPoolExecutor() as pool:
-        return dict(zip(names, pool.map(_stamp, names), strict=True))
+        found = pool.map(lambda part: [_stamp(name) for name in part], parts)
+        return dict(zip(all_names, chain.from_iterable(found), strict=True))
 
 
 def _stamp(name: str) -> Stamp:
     try:
-        size, time = file_stamp(Path(name))
+        size, time = file_stamp(name)
     except OSError:
         return "", ""
     return str(size), str(time)
