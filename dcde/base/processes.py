@@ -37,7 +37,7 @@ def make_accelerator(precision: str) -> Accelerator:
     try:
         accelerator = Accelerator(
             mixed_precision="no" if precision == "fp32" else precision,
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
             # Batch norms share their statistics, so that buffers are the same everywhere.
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )

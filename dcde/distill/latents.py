@@ -107,7 +107,12 @@ def cache_latents(
             if keep_pixels:
                 pixels = open_memmap(partial / PIXELS, "w+", np.uint8, (len(crops), 3, size, size))
             row = 0
-            loader = DataLoader(CropDataset(crops, draft=True), batch_size, num_workers=workers)
+            loader = DataLoader(
+                CropDataset(crops, draft=True),
+                batch_size,
+                num_workers=workers,
+                pin_memory=device.type == "cuda",
+            )
             for batch in tqdm(loader, desc="cache latents", unit="batch"):
                 rows = slice(row, row := row + len(batch["pixels"]))
                 if pixels is not None:

@@ -107,7 +107,12 @@ def evaluate(
         for i in mine
         for start in range(0, len(shards[i]), batch_size)
     ]
-    loader = DataLoader(CropDataset(crops), batch_sampler=batches, num_workers=workers)
+    loader = DataLoader(
+        CropDataset(crops),
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+    )
     loaded = iter(loader)
     with (
         ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // process.num_processes)) as pool,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dcde.base.devices import channels_last
 from dcde.base.recipe import GanParams, OptimizerParams
-from dcde.train.bad_steps import check_losses, undone_if_not_finite
+from dcde.train.bad_steps import undone_if_not_finite
 from dcde.train.batch_norm import share_statistics
 from dcde.train.discriminator import PatchGAN, discriminator_loss, generator_loss
 from dcde.train.losses import Prediction
@@ -52,20 +52,25 @@ class Adversary:
         risen = min(1.0, since / self.gan.ramp_epochs) if self.gan.ramp_epochs else 1.0
         return {**weights, "gamma": weights["gamma"] * risen}
 
-    def balance(self, others: Tensor, judgement: Tensor, image: Tensor) -> float:
-        """How much harder the other terms pull at the image than the judgement does.
+    def balance(self, others: Tensor, judgement: Tensor, image: Tensor) -> Tensor:
+        """How much harder the other terms pull at the image than the judgement does, a scalar.
 
         The ratio of their gradients' norms: VQGAN's adaptive weight (arXiv 2012.09841). There they
         are gradients of the last layer's weights, which may be frozen here; these are the image's.
         """
-        scaler = self.accelerator.scaler
-        scale = 1.0 if scaler is None else scaler.get_scale()  # or fp16 would round them to 0
+        scaler = self.accelerator.scaler  # without it fp16 would round them to 0
         squares = [
-            torch.autograd.grad(loss * scale, image, retain_graph=True)[0].float().square().sum()
+            torch.autograd.grad(
+                loss if scaler is None else scaler.scale(loss), image, retain_graph=True
+            )[0]
+            .float()
+            .square()
+            .sum()
             for loss in (others, judgement)
         ]
-        theirs, ours = self.accelerator.reduce(torch.stack(squares), "mean").sqrt().tolist()
-        return min(theirs / max(ours, TINY), MOST)
+        theirs, ours = self.accelerator.reduce(torch.stack(squares), "mean").sqrt()
+        # Where both have overflown in fp16, the step will be skipped whatever the weight.
+        return (theirs / ours.clamp_min(TINY)).clamp_max(MOST).nan_to_num(1.0)
 
     def lr(self, epoch: float, step: int) -> float:
         """The learning rate at this point of the run."""
@@ -88,14 +93,14 @@ class Adversary:
                 fake = self.ddp(prediction.image.detach())
                 loss = discriminator_loss(real.float(), fake.float(), self.gan.loss)
             self.accelerator.backward(loss)
-            value: float = self.accelerator.reduce(loss.detach(), "mean").item()
-            check_losses({"discriminator": value})
-            take_step(
+            mean = self.accelerator.reduce(loss.detach(), "mean")
+            losses = take_step(
                 self.accelerator,
                 self.optimizer,
                 list(self.net.parameters()),
+                {"discriminator": mean},
                 lr=lr,
                 grad_clip=0,
                 blame=lambda: "loss.discriminator",
             )
-        return value
+        return losses["discriminator"]

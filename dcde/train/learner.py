@@ -16,7 +16,7 @@ from dcde.base.processes import any_process
 from dcde.base.recipe import OptimizerParams, TrainParams
 from dcde.data.pixels import to_model_range
 from dcde.train.adversary import Adversary
-from dcde.train.bad_steps import blame_gradient, check_losses, undone_if_not_finite
+from dcde.train.bad_steps import blame_gradient, undone_if_not_finite
 from dcde.train.batch_norm import share_statistics
 from dcde.train.losses import PICTURE_TERMS, Prediction, Term
 from dcde.train.optimizer import adamw, take_step
@@ -99,14 +99,14 @@ class Learner:
         """
         nets = [self.net] if self.adversary is None else [self.net, self.adversary.net]
         with undone_if_not_finite(*nets):
-            prediction, losses = self._backward(batches, weights)
-            check_losses(losses)
+            prediction, means = self._backward(batches, weights)
             for parameter in resting:
                 parameter.grad = None
-            take_step(
+            losses = take_step(
                 self.accelerator,
                 self.optimizer,
                 self.parameters,
+                means,
                 lr=lr,
                 grad_clip=self.grad_clip,
                 blame=lambda: self._blame(batches, weights),
@@ -117,7 +117,7 @@ class Learner:
 
     def _backward(
         self, batches: Sequence[Batch], weights: Mapping[str, float]
-    ) -> tuple[Prediction, dict[str, float]]:
+    ) -> tuple[Prediction, dict[str, Tensor]]:
         sums: Tensor | float = 0.0
         for i, batch in enumerate(batches):
             last = i + 1 == len(batches)  # before it, processes need not exchange gradients
@@ -127,12 +127,12 @@ class Learner:
                 total = torch.stack([balanced[n] * loss for n, loss in losses.items()]).sum()
                 self.accelerator.backward(total / len(batches))
             sums = sums + torch.stack([*losses.values(), total]).detach() / len(batches)
-        means = self.accelerator.reduce(sums, "mean").tolist()
+        means = self.accelerator.reduce(sums, "mean").unbind()
         return prediction, dict(zip((*losses, "total"), means, strict=True))
 
     def _balanced(
         self, weights: Mapping[str, float], losses: Mapping[str, Tensor], image: Tensor
-    ) -> Mapping[str, float]:
+    ) -> Mapping[str, float | Tensor]:
         """The weights, with the GAN's in proportion to the others' pull where that is asked for."""
         if self.adversary is None or not self.adversary.gan.adaptive or "gamma" not in weights:
             return weights

@@ -180,6 +180,7 @@ class Trainer:
             self.train.batch_size,
             num_workers=self.runtime.loader_workers(),
             drop_last=True,
+            pin_memory=self.accelerator.device.type == "cuda",
         )
         batches = iter(self.accelerator.prepare_data_loader(loader))
         while True:
