@@ -24,7 +24,7 @@ from dcde.base.devices import best_device, device_name
 from dcde.base.results import write_metrics
 from dcde.model import DCAE, zoo_config
 from dcde.model.checkpoint import read_model
-from dcde.model.costs import count_macs, static_costs
+from dcde.model.costs import count_macs, decoder_macs
 from dcde.profile.latency import DTYPES, decode_costs, decoders, example_latent
 from dcde.report.tables import markdown_table
 
@@ -67,7 +67,7 @@ def main(
             latent = example_latent(config, resolution, batch, seed=0).to(device, dtype)
             costs = decode_costs(ways, latent, warmup_runs=warmup_runs, runs=runs)
             macs = {
-                name: batch * static_costs(model.config, resolution)["decoder_macs"]
+                name: batch * decoder_macs(model.config, resolution)
                 for name, model in models.items()
             }
             for (name, way), values in costs.items():

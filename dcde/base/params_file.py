@@ -39,17 +39,21 @@ def validate(raw: Any, model: type[AnyParams], *, where: str) -> AnyParams:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "unknown parameter" + _did_you_mean(model, first["loc"])
-        elif first["type"] == "missing":
-            message = "missing"
-        elif first["type"] != "value_error":
-            message = f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
-        prefix = f"{where}: {field}: " if field else f"{where}: "
-        raise UserError(prefix + message) from None
+        raise UserError(f"{where}: {first_fault(error, model)}") from None
+
+
+def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that `model` found wrong, in one line with the field's full name."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown parameter" + _did_you_mean(model, first["loc"])
+    elif first["type"] == "missing":
+        message = "missing"
+    elif first["type"] != "value_error":
+        message = f"found {first['input']!r}; {message[0].lower()}{message[1:]}"
+    return f"{field}: {message}" if field else message
 
 
 def _did_you_mean(model: type[BaseModel], location: tuple[int | str, ...]) -> str:

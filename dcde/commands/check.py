@@ -28,7 +28,7 @@ from dcde.metrics.frechet import Statistics
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file
 from dcde.model import DCAEConfig
 from dcde.model.checkpoint import read_config
-from dcde.model.costs import static_costs
+from dcde.model.costs import decoder_macs
 from dcde.model.dcae import build_on_meta
 from dcde.model.sources import find_teacher
 from dcde.model.zoo import published_config
@@ -72,7 +72,7 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     teacher.check_image_size("data.eval_size", size)
     for resolution in params.profile.resolutions:
         teacher.check_image_size("profile.resolutions", resolution)
-    gmacs = static_costs(teacher, size)["decoder_macs"] / 1e9
+    gmacs = decoder_macs(teacher, size) / 1e9
     yield "teacher", f"{teacher.name}, {gmacs:.4g} GMACs to decode {size} px"
 
     check_prune(teacher, params.prune)

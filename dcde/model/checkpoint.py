@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
+from dcde.base.params_file import first_fault
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_format import (
@@ -159,10 +160,7 @@ def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
         if "model_name" in raw:
             return zoo_config(raw["model_name"])
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(": ".join(filter(None, (str(source), field, reason)))) from None
+        raise UserError(f"{source}: {first_fault(error, DCAEConfig)}") from None
     except NotExpressibleError as error:
         raise UserError(f"{source}: {error}") from None
     except KeyError as error:

@@ -30,17 +30,21 @@ def static_costs(config: DCAEConfig, resolution: int) -> dict[str, int]:
     """Parameters, and MACs for one image of `resolution` x `resolution` pixels."""
     model = build_on_meta(config)
     image = torch.empty(1, 3, resolution, resolution, device="meta")
-    side = resolution // config.downsampling
-    latent = torch.empty(1, config.latent_channels, side, side, device="meta")
-    encoder_macs = count_macs(model.encoder, image)
-    decoder_macs = count_macs(model.decoder, latent)
+    encoder, decoder = count_macs(model.encoder, image), decoder_macs(config, resolution)
     return {
         "encoder_params": count_parameters(model.encoder),
         "decoder_params": count_parameters(model.decoder),
-        "encoder_macs": encoder_macs,
-        "decoder_macs": decoder_macs,
-        "total_macs": encoder_macs + decoder_macs,
+        "encoder_macs": encoder,
+        "decoder_macs": decoder,
+        "total_macs": encoder + decoder,
     }
+
+
+def decoder_macs(config: DCAEConfig, resolution: int) -> int:
+    """MACs to decode one image of `resolution` x `resolution` pixels."""
+    side = resolution // config.downsampling
+    latent = torch.empty(1, config.latent_channels, side, side, device="meta")
+    return count_macs(build_on_meta(config).decoder, latent)
 
 
 def saved_percent(costs: Mapping[str, int], teacher: Mapping[str, int]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dcde.base.errors import UserError
 from dcde.base.params import PruneParams
 from dcde.model import DCAEConfig
-from dcde.model.costs import static_costs
+from dcde.model.costs import decoder_macs
 from dcde.prune.depth import Kept, kept_by_place, student_config
 from dcde.prune.influence import BlockInfluence
 from dcde.prune.widths import narrow_config
@@ -107,7 +107,7 @@ def decoder_macs_share(teacher: DCAEConfig, student: DCAEConfig) -> float:
 
 
 def _decoder_macs(config: DCAEConfig) -> int:
-    return static_costs(config, max(COUNTED_AT, config.downsampling))["decoder_macs"]
+    return decoder_macs(config, max(COUNTED_AT, config.downsampling))
 
 
 def _macs_of_one_block(config: DCAEConfig) -> list[int]:
