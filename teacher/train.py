@@ -12,6 +12,7 @@ from dcde.base.work import stage_key, work_dir
 from dcde.data.crops import CropDataset
 from dcde.data.folder import check_images, list_images
 from dcde.data.plan import EpochPlan
+from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE, zoo_config
 from dcde.train.losses import build_terms
 from dcde.train.run_state import finish_run
@@ -44,7 +45,7 @@ def main() -> None:
     Trainer(
         AutoencodeTask(model),
         accelerator=accelerator,
-        terms=build_terms(weights, LPIPS, accelerator.device),
+        terms=build_terms(weights, lambda: load_lpips(LPIPS).to(accelerator.device)),
         weights_at=lambda epoch: weights,
         plan=plan,
         dataset=CropDataset,

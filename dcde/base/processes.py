@@ -52,6 +52,16 @@ def make_accelerator(precision: str) -> Accelerator:
 
 
 @contextmanager
+def cpu_accelerator(precision: str) -> Iterator[Accelerator]:
+    """accelerate's view of this process on the CPU, whatever else there is; nothing of it stays."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        yield Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@contextmanager
 def shared_run(state_dir: Path) -> Iterator[None]:
     """Keep every other run off an unfinished run's state; the processes that share it are one run.
 

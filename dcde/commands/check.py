@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import torch
 import typer
 
 from dcde.base.devices import best_device, check_compiler, device_name
@@ -23,6 +24,7 @@ from dcde.data.folder import split_counts
 from dcde.distill.distill import check_fit
 from dcde.distill.freeze import deep_parameters
 from dcde.distill.latents import crop_bytes, drawn_again
+from dcde.distill.memory import step_bytes
 from dcde.distill.plan import check_held_out
 from dcde.metrics.frechet import Statistics
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file
@@ -36,6 +38,7 @@ from dcde.prune.choose import check_prune, decoder_macs_share
 from dcde.prune.depth import student_config
 from dcde.prune.repair import check_positions
 from dcde.prune.widths import narrow_config
+from dcde.train.trainer import LESS_MEMORY
 
 
 def check() -> None:
@@ -101,6 +104,7 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
             f"batches of {distill.batch_size}: {steps} steps"
         ),
     )
+    yield "memory", _step_memory(student, teacher, params)
     draws = samples * distill.epochs
     crops = min(draws, left * distill.crops_per_image)
     keep_pixels = drawn_again(draws, crops)
@@ -153,6 +157,23 @@ def _check_memory(asked: int, photos: int, size: int) -> None:
             f"prune.calibration_images: found {asked}: {photos} photos of {size} px take "
             f"{human_bytes(needed)}, and {human_bytes(free)} of memory are free; tens are enough"
         )
+
+
+def _step_memory(student: DCAEConfig, teacher: DCAEConfig, params: Params) -> str:
+    """What a training step takes, which is refused where the device hasn't as much."""
+    needed, device = step_bytes(student, teacher, params), best_device()
+    total = (
+        torch.cuda.mem_get_info(device)[1]
+        if device.type == "cuda"
+        else psutil.virtual_memory().total
+    )
+    takes = f"a step takes about {human_bytes(needed)} of {human_bytes(total)}"
+    if needed > total and params.prune.budget is None:  # else all blocks were counted
+        raise UserError(
+            f"distill.batch_size: found {params.distill.batch_size}, with which {takes} of memory: "
+            f"{LESS_MEMORY}"
+        )
+    return takes
 
 
 def _stages_to_run() -> Iterator[tuple[str, str]]:

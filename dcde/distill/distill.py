@@ -119,8 +119,8 @@ def distill(
     projections: dict[str, nn.Conv2d] = {}
     narrower = student.config.decoder.narrower_than(teacher.config.decoder)
     if stages and narrower:
-        few = DataLoader(dataset(plan.training.crops(0)[:PROJECTION_CROPS]), PROJECTION_CROPS)
-        latents = next(iter(few))["latent"].to(device)
+        few = DataLoader(dataset(plan.training.crops(0)[:PROJECTION_CROPS]), params.batch_size)
+        latents = (batch["latent"].to(device) for batch in few)
         taps = [f"stage{i}" for i in narrower]
         projections = fit_projections(student.decoder, teacher.decoder, latents, taps)
 
@@ -142,7 +142,7 @@ def distill(
     Trainer(
         task,
         accelerator=accelerator,
-        terms=build_terms(weights, lpips_weights, device),
+        terms=build_terms(weights, lambda: load_lpips(lpips_weights).to(device)),
         weights_at=weights_at,
         plan=plan.training,
         dataset=dataset,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,28 +30,32 @@ class Widened(nn.Module):
 
 @torch.no_grad()
 def fit_projections(
-    student: Decoder, teacher: Decoder, latents: Tensor, stages: Sequence[str]
+    student: Decoder, teacher: Decoder, batches: Iterable[Tensor], stages: Sequence[str]
 ) -> dict[str, nn.Conv2d]:
-    """A projection for each of the stages whose stream is narrower than the teacher's.
+    """A projection for each of these stages, whose stream is narrower than the teacher's.
 
     They start as the ridge regression from the student's stream to the teacher's.
 
     Args:
-        latents: to fit on, (B, latent_channels, h, w), on the device of both.
+        batches: latents to fit on, (B, latent_channels, h, w), on the device of both; a batch and
+            an image at a time, as the streams of many would not fit into memory.
         stages: taps "stage<i>".
     """
-    projections = {}
     student.eval()
-    ours, theirs = student(latents, stages)[1], teacher(latents, stages)[1]
-    for stage in stages:
-        x, y = (features[stage].movedim(1, -1).flatten(0, -2) for features in (ours, theirs))
-        if x.shape[1] == y.shape[1]:
-            continue
-        x, y = x.double(), y.double()
-        ridge = RIDGE * x.square().mean() * len(x)
-        eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        weight = torch.linalg.solve(x.T @ x + ridge * eye, x.T @ y).T
-        projection = nn.Conv2d(x.shape[1], y.shape[1], 1, bias=False, device=x.device)
+    sums: dict[str, Tensor] = {}
+    for latents in batches:
+        ours, theirs = student(latents, stages)[1], teacher(latents, stages)[1]
+        for stage in stages:
+            for image, target in zip(ours[stage], theirs[stage], strict=True):
+                x, y = image.flatten(1).double(), target.flatten(1).double()
+                sums[stage] = sums.get(stage, 0) + x @ torch.cat([x, y]).T
+    projections = {}
+    for stage, products in sums.items():
+        squares, products = products.split([len(products), products.shape[1] - len(products)], 1)
+        ridge = RIDGE * squares.diagonal().mean() * torch.eye(len(squares)).to(squares)
+        weight = torch.linalg.solve(squares + ridge, products).T
+        theirs_wide, ours_wide = weight.shape
+        projection = nn.Conv2d(ours_wide, theirs_wide, 1, bias=False, device=weight.device)
         projection.weight.copy_(weight[:, :, None, None])
         projections[stage] = projection.requires_grad_(True)
     return projections

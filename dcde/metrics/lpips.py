@@ -74,15 +74,21 @@ def load_lpips(weights: Path) -> nn.Module:
             f"{weights}: not found, expected the LPIPS weights; "
             "`dvc repro download_metric_networks` fetches them"
         )
-    check_torchvision()
-    import lpips
-
-    with warnings.catch_warnings():  # lpips calls torchvision with arguments since renamed
-        warnings.simplefilter("ignore", UserWarning)
-        metric = lpips.LPIPS(pretrained=False, pnet_rand=True, verbose=False)
+    metric = untrained_lpips()
     missing, unexpected = metric.load_state_dict(load_file(weights), strict=False)
     # `lins.*` are the heads once more, and the scaling layer is constant.
     missing = [k for k in missing if not k.startswith(("lins.", "scaling_layer."))]
     if missing or unexpected:
         raise UserError(f"{weights}: not LPIPS weights, missing {missing}, unexpected {unexpected}")
+    return metric
+
+
+def untrained_lpips() -> nn.Module:
+    """LPIPS as `load_lpips` gives it, but with random weights."""
+    check_torchvision()
+    import lpips
+
+    with warnings.catch_warnings():  # lpips calls torchvision with arguments since renamed
+        warnings.simplefilter("ignore", UserWarning)
+        metric: nn.Module = lpips.LPIPS(pretrained=False, pnet_rand=True, verbose=False)
     return metric.requires_grad_(False).eval()

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from dcde.metrics.lpips import load_lpips
 
 
 @dataclass(frozen=True)
@@ -112,15 +109,13 @@ def need_image(names: Collection[str]) -> bool:
     return any(name in (*PICTURE_TERMS, "gamma") for name in names)
 
 
-def build_terms(
-    names: Collection[str], lpips_weights: Path, device: torch.device
-) -> dict[str, Term]:
+def build_terms(names: Collection[str], lpips_metric: Callable[[], nn.Module]) -> dict[str, Term]:
     """The terms of these names, in their order; `gamma` is left out, as the GAN has that.
 
-    Raises:
-        UserError: if LPIPS is asked for and its weights are missing.
+    Args:
+        lpips_metric: loads LPIPS, on the device, where a term needs it.
     """
     known = FEATURE_TERMS | IMAGE_TERMS | ENCODER_TERMS
     if any(name in LPIPS_TERMS for name in names):
-        known |= lpips_terms(load_lpips(lpips_weights).to(device))
+        known |= lpips_terms(lpips_metric())
     return {name: known[name] for name in names if name != "gamma"}

@@ -33,6 +33,11 @@ from dcde.train.schedules import learning_rate
 
 SUSPECT_AFTER = 3
 """Steps failing in a row from which the weights are suspected: one bad file fails one step."""
+LESS_MEMORY = (
+    "lower batch_size (accumulation_steps makes up for it) or crops.image_size, set precision to "
+    "bf16, or checkpoint_activations to true"
+)
+"""What to do where a step takes too much."""
 EPOCH_START = "epoch_start.pt"
 """The state as the current epoch began, to which suspect weights go back."""
 
@@ -149,11 +154,7 @@ class Trainer:
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
-                raise UserError(
-                    f"out of memory at step {at.step}: lower batch_size (accumulation_steps makes "
-                    "up for it) or crops.image_size, set precision to bf16, or "
-                    "checkpoint_activations to true"
-                ) from None
+                raise UserError(f"out of memory at step {at.step}: {LESS_MEMORY}") from None
             self.progress.bar.update(self._samples(batches))
             at.batch += len(batches)
             at.step += 1

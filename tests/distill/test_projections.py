@@ -19,9 +19,9 @@ from tests.helpers.distill_run import curve, models, run_distill, same_weights
 def test_projections_start_as_the_best_linear_map() -> None:
     teacher, student = models(narrow=True)
     latents = torch.randn(8, 4, 4, 4)
-    stages = stage_taps(student.config.decoder)
-    found = fit_projections(student.decoder, teacher.eval().decoder, latents, stages)
-    assert list(found) == ["stage1", "stage2"]  # the third is as wide as the teacher's
+    stages = ["stage1", "stage2"]  # the third is as wide as the teacher's
+    found = fit_projections(student.decoder, teacher.eval().decoder, latents.split(3), stages)
+    assert list(found) == stages
     with torch.no_grad():
         ours, theirs = student.decode(latents, stages)[1], teacher.decode(latents, stages)[1]
     for stage, projection in found.items():
@@ -36,7 +36,8 @@ def test_projections_start_as_the_best_linear_map() -> None:
 def test_stream_loss_reaches_every_stage_and_not_the_teacher(narrow: bool) -> None:
     teacher, student = models(narrow=narrow)
     latent, stages = torch.randn(2, 4, 4, 4), stage_taps(student.config.decoder)
-    projections = fit_projections(student.decoder, teacher.eval().decoder, latent, stages)
+    narrower = [f"stage{i}" for i in student.config.decoder.narrower_than(teacher.config.decoder)]
+    projections = fit_projections(student.decoder, teacher.eval().decoder, [latent], narrower)
     assert bool(projections) == narrow
     task = DistillTask(student.decoder, teacher.decoder, 3, stages=stages, projections=projections)
     prediction = task.predict(task.module, {"latent": latent, "image": torch.zeros(2, 3, 32, 32)})

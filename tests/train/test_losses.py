@@ -88,12 +88,12 @@ def test_term_values(term: str, value: float) -> None:
 
 def test_terms_of_weight_zero_are_not_built() -> None:
     loss = LossParams(feature=0.0, image=1.0, lpips=0.0, gamma=1.0)
-    assert list(build_terms(loss.weights(), Path("nowhere"), torch.device("cpu"))) == ["image"]
+    assert list(build_terms(loss.weights(), lambda: load_lpips(Path("nowhere")))) == ["image"]
 
 
 def test_every_weight_of_the_loss_has_its_term(networks: Path) -> None:
     names = set(LossParams.model_fields)
-    built = build_terms(names, networks / "lpips_alex.safetensors", torch.device("cpu"))
+    built = build_terms(names, lambda: load_lpips(networks / "lpips_alex.safetensors"))
     assert built.keys() == names - {"gamma"}  # which the adversary computes
 
 
@@ -123,7 +123,7 @@ def test_misspelt_term_and_no_term_are_refused() -> None:
 
 def test_missing_lpips_weights_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`dvc repro download_metric_networks` fetches them"):
-        build_terms({"lpips": 1.0}, tmp_path / "x.safetensors", torch.device("cpu"))
+        build_terms({"lpips": 1.0}, lambda: load_lpips(tmp_path / "x.safetensors"))
 
 
 def test_gan_losses_at_known_logits() -> None:

@@ -1,0 +1,146 @@
+"""How much memory a step of distillation takes, known before any data or weight is there.
+
+Counted, not measured: the trainer's own steps run on fake tensors, which have shapes and no values,
+and every allocation is added up while it lives. That is the weights of student, teacher,
+discriminator and LPIPS, gradients, AdamW's moments and activations. What a device's libraries take
+beside these (work space, fragments, the context) is not in it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dcde.base.processes import cpu_accelerator
+from dcde.base.recipe import Recipe
+from dcde.distill.freeze import freeze
+from dcde.distill.task import DistillTask
+from dcde.metrics.lpips import untrained_lpips
+from dcde.model import DCAE, DCAEConfig
+from dcde.model.dcae import stage_taps
+from dcde.train.adversary import Adversary
+from dcde.train.learner import Learner
+from dcde.train.losses import LPIPS_TERMS, build_terms, need_teacher
+
+
+class LiveBytes(TorchDispatchMode):
+    """Adds up the storages that live, from when an operation returns them to when they go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self._seen:
+            self._seen.add(storage)
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._free, storage.nbytes())
+
+    def _free(self, count: int) -> None:
+        self.now -= count
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1.0  # what a loss or a gradient's norm is does not matter here
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self.add(leaf)
+        return out
+
+
+def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, recipe: Recipe) -> int:
+    """Peak memory of a step of the student and, where there is a GAN, one of the discriminator.
+
+    It is that of one process; several share the batch.
+    """
+    params, weights = recipe.distill, recipe.loss.weights()
+    # For the sizes of tensors fp16 is as good as bf16, and a CPU has the one alone.
+    precision = "fp32" if params.precision == "fp32" else "bf16"
+    with cpu_accelerator(precision) as accelerator, _fake_tensors():
+        student, teacher = DCAE(student_config), DCAE(teacher_config)
+        teacher.requires_grad_(False).eval()
+        freeze(
+            student,
+            encoder=params.freeze_encoder,
+            project_out=params.freeze_project_out,
+            checkpoint_activations=params.checkpoint_activations,
+        )
+        nets: list[nn.Module] = [student, teacher]
+        if params.validation_photos or any(name in LPIPS_TERMS for name in weights):
+            nets.append(lpips := untrained_lpips())
+        adversary = None
+        if "gamma" in weights:
+            adversary = Adversary(recipe.gan, recipe.optimizer_d, accelerator)
+            nets.append(adversary.net)
+        ours, theirs = student_config.decoder, teacher_config.decoder
+        stages = stage_taps(ours) if "stream" in weights else []
+        projections = {
+            f"stage{i}": nn.Conv2d(ours.widths[i], theirs.widths[i], 1, bias=False)
+            for i in ours.narrower_than(theirs)
+            if stages
+        }
+        learner = Learner(
+            DistillTask(
+                student.decoder if params.freeze_encoder else student,
+                teacher.decoder if need_teacher(weights) else None,
+                params.tap,
+                stages=stages,
+                projections=projections,
+            ),
+            accelerator=accelerator,
+            terms=build_terms(weights, lambda: lpips),
+            train=params.model_copy(update={"compile": False, "ema": 0.0}),
+            optimizer=recipe.optimizer,
+            adversary=adversary,
+        )
+        side = params.crops.image_size
+        latent_side = side // teacher_config.downsampling
+        live = LiveBytes()
+        for net in (*nets, learner.net):
+            for tensor in net.state_dict().values():
+                live.add(tensor)
+        with live:
+            for _ in range(2):  # AdamW's moments are there from the second on
+                shape = (
+                    params.batch_size,
+                    teacher_config.latent_channels,
+                    latent_side,
+                    latent_side,
+                )
+                batch = {
+                    "pixels": torch.zeros(params.batch_size, 3, side, side, dtype=torch.uint8),
+                    "latent": torch.randn(shape),
+                }
+                prediction, _ = learner.step([batch], weights, lr=1e-4, resting=())
+                if adversary is not None:
+                    adversary.step(prediction, 1e-4)
+                del prediction
+        # Fake tensors can't be copied; each of these copies is as large as what it is of.
+        copied: list[nn.Module] = [learner.net] if params.ema else []
+        copied += [teacher.decoder] if need_teacher(weights) else []  # whose norms are folded
+        copies = sum(t.nbytes for net in copied for t in net.state_dict().values())
+    return live.peak + copies
+
+
+@contextmanager
+def _fake_tensors() -> Iterator[None]:
+    """All tensors that are made meanwhile are fake. Such can't be moved, nor need they be: all are
+    on one device, so that moving a module is made to do nothing."""
+    moved_nowhere = patch.object(nn.Module, "to", lambda module, *args, **kwargs: module)
+    with FakeTensorMode(allow_non_fake_inputs=True), moved_nowhere:
+        yield
