@@ -127,6 +127,12 @@ def measure_lines(
 def changed(changes: Sequence[str]) -> Params:
     """params.yaml with `section.key=value` put in, as `dvc exp run -S` does."""
     raw: Any = yaml.safe_load(PARAMS.read_text())
+    put_in(raw, changes)
+    return validate(raw, Params, where=" ".join(changes))
+
+
+def put_in(raw: dict[str, Any], changes: Sequence[str]) -> None:
+    """Put `section.key=value` into what was read from a params.yaml."""
     for change in changes:
         name, _, value = change.partition("=")
         *sections, key = name.split(".")
@@ -134,7 +140,6 @@ def changed(changes: Sequence[str]) -> Params:
         for section in sections:
             place = place[section]
         place[key] = yaml.safe_load(value)
-    return validate(raw, Params, where=" ".join(changes))
 
 
 def measure(params: Params, sets: Mapping[str, Sequence[Crop]]) -> dict[str, Any]:
