@@ -110,28 +110,29 @@ def run_once(folder: Path) -> Iterator[tuple[str, float]]:
 def kill_often(
     folder: Path, kills: int, targets: list[str], seconds: dict[str, float], seed: int
 ) -> list[list[str]]:
-    """Kill the run in each of the stages in turn, in their order, then let it end.
+    """Kill the run as often in each of the stages, in their order, then let it end.
 
-    Where a stage ended before its moment was there, the next one is killed.
+    Where a stage ended before its moment was there, the next one is killed in its place. Where that
+    was the last one, the kills that are left are too.
     """
     rng, rows = random.Random(seed), []
-    turns = sorted(islice(cycle(targets), kills), key=targets.index)
+    order = list(seconds)
+    turns = sorted(islice(cycle(targets), kills), key=order.index)
     while turns:
         run = repro(folder)
         for stage in stages(run):
-            while turns and targets.index(turns[0]) < targets.index(stage):
-                turns.pop(0)
-            if turns and stage == turns[0]:
-                wait = rng.uniform(0, seconds[stage])
-                time.sleep(wait)
-                if run.poll() is None:
-                    os.killpg(run.pid, signal.SIGKILL)
-                    rows.append([stage, f"{seconds[stage]:.1f}", f"{wait:.1f}"])
-                turns.pop(0)
+            if order.index(turns[0]) > order.index(stage):
+                continue
+            wait = rng.uniform(0, seconds[stage])
+            time.sleep(wait)
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
                 run.wait()
+                rows.append([stage, f"{seconds[stage]:.1f}", f"{wait:.1f}"])
+                turns.pop(0)
                 break
         else:
-            break
+            break  # the run came to its end
     for _ in stages(repro(folder)):
         pass
     return rows

@@ -13,7 +13,7 @@ from dcde.base.paths import EVAL_IMAGES, EVAL_METRICS, PARAMS, PROFILE_COSTS
 from dcde.base.results import read_table
 from dcde.model import DCAEConfig
 from dcde.model.checkpoint import Layout, read_model, write_model
-from dcde.model.diffusers_format import expressible
+from dcde.model.diffusers_format import NARROW_CLASS, NARROW_MODULE, diffusers_class
 from dcde.model.hub import repository
 from dcde.report.tables import markdown_table, score_table
 
@@ -24,6 +24,11 @@ MADE_BY = {
 }
 """The stages that make each model of a pipeline."""
 LOCK = Path("dvc.lock")
+NARROW_NOTE = (
+    "Blocks of the decoder have fewer channels inside than diffusers' `AutoencoderDC` can say. The "
+    "model is of a class that is derived from it, in the file "
+    f"`{NARROW_MODULE}.py` of this repository, which `trust_remote_code` allows to run.\n\n"
+)
 UNSTATED = "Not stated. That of the model it was made from may bind it."
 
 
@@ -41,7 +46,7 @@ def write_repository(source: Path, folder: Path, *, repo: str, licence: str | No
         UserError: if the model can't be read.
     """
     model = read_model(source)
-    layout: Layout = "diffusers" if expressible(model.config) else "safetensors"
+    layout: Layout = "diffusers" if diffusers_class(model.config) else "safetensors"
     with whole_folder(folder) as partial:
         write_model(model, partial, layout)
         (partial / "README.md").write_text(_card(model.config, repo, layout, source, licence))
@@ -66,7 +71,7 @@ def _card(config: DCAEConfig, repo: str, layout: Layout, source: Path, licence: 
         f"# {repo}",
         _description(config),
         *(_figures(models.parent, name) if made else []),
-        _loading(config, repo, layout),
+        _loading(config, repo),
         *([_recipe(params, teacher)] if "prune" in params else []),
         f"## Licence\n\n{licence or UNSTATED}",
     ]
@@ -105,27 +110,29 @@ def _figures(root: Path, name: str) -> list[str]:
     return sections
 
 
-def _loading(config: DCAEConfig, repo: str, layout: Layout) -> str:
+def _loading(config: DCAEConfig, repo: str) -> str:
     ours = f"""```python
 import dcde
 
 model = dcde.load_model("hf:{repo}")
 image = model.decode(latent)  # (B, {config.latent_channels}, h, w), not scaled
 ```"""
-    if layout != "diffusers":
-        lack = "diffusers' `AutoencoderDC` can't express this model"
-        if config.decoder.inner_widths is None:
-            return f"## Load it\n\n{lack}.\n\n{ours}"
-        maker = "dcde.model.diffusers_peer.diffusers_model(model)"
-        narrowed = f"`{maker}` makes an instance of that class in memory, which can decode"
-        return f"## Load it\n\n{ours}\n\n{lack} in its config.json. {narrowed}."
+    kind = diffusers_class(config)
+    if kind is None:
+        return f"## Load it\n\ndiffusers' `AutoencoderDC` can't express this model.\n\n{ours}"
+    if kind == NARROW_CLASS:
+        code, note = "AutoModel", NARROW_NOTE
+        load = f'AutoModel.from_pretrained("{repo}", trust_remote_code=True)'
+    else:
+        code, note = kind, ""
+        load = f'{kind}.from_pretrained("{repo}")'
     theirs = f"""```python
-from diffusers import AutoencoderDC
+from diffusers import {code}
 
-vae = AutoencoderDC.from_pretrained("{repo}")
+vae = {load}
 image = vae.decode(latent).sample
 ```"""
-    return f"## Load it\n\n{theirs}\n\nWith DCDE:\n\n{ours}"
+    return f"## Load it\n\n{theirs}\n\n{note}With DCDE:\n\n{ours}"
 
 
 def _run_params(root: Path, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dcde.base.errors import UserError, one_line_errors
 from dcde.base.paths import PRESETS
 from dcde.model import DCAEConfig, DecoderConfig
 from dcde.model.costs import saved_percent, static_costs
-from dcde.model.diffusers_format import expressible
+from dcde.model.diffusers_format import CLASS, diffusers_class
 from dcde.model.zoo import published_config
 from dcde.prune.depth import student_config
 from dcde.prune.widths import narrow_config
@@ -106,7 +106,7 @@ class PresetRow:
             "blocks": str(list(self.student.decoder.depths)),
             "cut": self.cut,
             "decoder GMACs": f"{self.decoder_gmacs:.1f} (-{self.decoder_macs_saved_percent:.1f}%)",
-            "diffusers": "yes" if expressible(self.student) else "no",
+            "diffusers": "yes" if diffusers_class(self.student) == CLASS else "no",
             "recipe": self.recipe,
             "about": self.about,
         }

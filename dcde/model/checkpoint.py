@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,9 @@ from dcde.base.params_file import first_fault
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_format import (
+    CLASS,
+    NARROW_CLASS,
+    NARROW_MODULE,
     NotExpressibleError,
     config_from_diffusers,
     config_to_diffusers,
@@ -61,6 +65,9 @@ def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
         except NotExpressibleError as error:
             raise UserError(f"{config.name}: {error}") from None
         state, name = to_diffusers(state, config), DIFFUSERS_WEIGHTS
+        if raw["_class_name"] == NARROW_CLASS:
+            module = f"{NARROW_MODULE}.py"
+            shutil.copyfile(Path(__file__).with_name(module), folder / module)
     elif layout == "efficientvit":
         known = zoo_name(config)
         if known is None:
@@ -155,7 +162,7 @@ def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
     try:
         if "dcde" in raw:
             return DCAEConfig.model_validate(raw["dcde"])
-        if raw.get("_class_name") == "AutoencoderDC":
+        if raw.get("_class_name") in (CLASS, NARROW_CLASS):
             return config_from_diffusers(raw, name=model_name(folder))
         if "model_name" in raw:
             return zoo_config(raw["model_name"])
@@ -167,5 +174,5 @@ def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
         raise UserError(f"{source}: {error.args[0]}") from None
     raise UserError(
         f"{source}: unknown layout, expected one of the keys dcde, model_name (efficientvit) "
-        "or _class_name AutoencoderDC (diffusers)"
+        f"or _class_name {CLASS} or {NARROW_CLASS} (diffusers)"
     )

@@ -1,4 +1,8 @@
-"""How diffusers' `AutoencoderDC` names and stores the same model."""
+"""How diffusers' `AutoencoderDC` names and stores the same model.
+
+Its configuration knows no inner widths: models that have them are of a class of ours, which is
+derived from it (see `dcde.model.narrow_autoencoder_dc`).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,11 @@ class NotExpressibleError(ValueError):
 _NAME = "_dcde_name"
 """Key of our model's name in diffusers' config.json; it ignores keys that start so."""
 _RES, _EFFICIENT_VIT = "ResBlock", "EfficientViTBlock"
-_INSTANCE = "dcde.model.diffusers_peer.diffusers_model makes one in memory that has them"
+CLASS, NARROW_CLASS = "AutoencoderDC", "NarrowAutoencoderDC"
+"""Names of the classes; the second is ours."""
+NARROW_MODULE = "narrow_autoencoder_dc"
+_INNER = "decoder_inner_channels"
+_AUTO_MAP = {"AutoModel": f"{NARROW_MODULE}.{NARROW_CLASS}"}
 _SIDE_FIELDS = ("block_types", "block_out_channels", "layers_per_block", "qkv_multiscales")
 _NORMS = {"batch_norm": "bn2d", "rms_norm": "trms2d"}
 _UPSAMPLE = {"pixel_shuffle": "ConvPixelShuffle", "interpolate": "InterpolateConv"}
@@ -129,8 +137,9 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
             raise NotExpressibleError(f"{field}: missing")
     for field, only in _FIXED.items():
         _check(field, raw.get(field, only), [only])
+    ours = (_INNER, "auto_map") if raw.get("_class_name") == NARROW_CLASS else ()
     for field in raw:
-        if field not in _FIXED and field not in _READ and not field.startswith("_"):
+        if field not in (*_FIXED, *_READ, *ours) and not field.startswith("_"):
             raise NotExpressibleError(f"{field}: unknown, it may change what the model computes")
 
     def side(prefix: str) -> dict[str, Any]:
@@ -166,6 +175,7 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
             acts=tuple(_per_stage(raw, "decoder_act_fns", n)),
             upsample=_one_of("upsample_block_type", raw, _UPSAMPLE),  # type: ignore[arg-type]
             out_act=raw.get("decoder_conv_act_fn", "relu"),
+            inner_widths=raw.get(_INNER),
         ),
     )
 
@@ -189,7 +199,7 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
     encoder, decoder = config.encoder, config.decoder
     norm_names = _reversed(_NORMS)
     raw = {
-        "_class_name": "AutoencoderDC",
+        "_class_name": CLASS,
         _NAME: config.name,
         "latent_channels": config.latent_channels,
         "attention_head_dim": HEAD_DIM,
@@ -206,13 +216,15 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
         "decoder_conv_act_fn": decoder.out_act,
         "scaling_factor": config.scaling_factor,
     }
+    if decoder.inner_widths is not None:
+        raw |= {"_class_name": NARROW_CLASS, "auto_map": _AUTO_MAP}
+        raw[_INNER] = list(decoder.inner_widths)
     read_back = config_from_diffusers(raw, config.name).model_dump()
     for part in ("encoder", "decoder"):
         for field, value in config.model_dump()[part].items():
             if read_back[part][field] != value:
-                hint = f"; {_INSTANCE}" if field == "inner_widths" else ""
                 raise NotExpressibleError(
-                    f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}{hint}"
+                    f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}"
                 )
     return raw
 
@@ -233,13 +245,12 @@ def _reversed(names: Mapping[str, str]) -> dict[str, str]:
     return {ours: theirs for theirs, ours in names.items()}
 
 
-def expressible(config: DCAEConfig) -> bool:
-    """Whether diffusers' own class can be this model."""
+def diffusers_class(config: DCAEConfig) -> str | None:
+    """The name of the class that the model is of in diffusers; None where it can be of none."""
     try:
-        config_to_diffusers(config)
+        return str(config_to_diffusers(config)["_class_name"])
     except NotExpressibleError:
-        return False
-    return True
+        return None
 
 
 def _list(raw: Mapping[str, Any], field: str, n: int | None = None) -> list[Any]:

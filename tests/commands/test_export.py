@@ -17,10 +17,8 @@ from dcde.commands.app import app
 from dcde.commands.onnx import export_onnx
 from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_config
 from dcde.model.checkpoint import read_model, save_model
-from dcde.model.diffusers_peer import diffusers_model
 from dcde.model.zoo import zoo_name
 from dcde.prune.depth import student_config
-from dcde.prune.widths import narrow_config
 from tests.helpers.peers import relative_error, scaled_down
 from tests.helpers.tiny import randomize, tiny_config
 
@@ -78,34 +76,6 @@ def test_what_diffusers_lacks_is_refused(tmp_path: Path) -> None:
     ):
         save_model(model, tmp_path / "model", "diffusers")
     assert not list(tmp_path.iterdir())
-
-
-def test_inner_widths_are_refused(tmp_path: Path) -> None:
-    config = narrow_config(tiny_config(), None, (1, 0.5, 1, 1))
-    with pytest.raises(
-        UserError,
-        match=r"decoder\.inner_widths = .*dcde\.model\.diffusers_peer\.diffusers_model makes one",
-    ):
-        save_model(DCAE(config), tmp_path / "model", "diffusers")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("like", ["sana", "f16c16"])
-@torch.no_grad()
-def test_diffusers_instance_is_narrowed_inside(like: str) -> None:
-    """Residual blocks, gated ones and attention, as built for the profile and for pipelines."""
-    pytest.importorskip("diffusers")
-    whole = LIKE[like]()
-    ours = random_model(narrow_config(whole, None, [0.3] * len(whole.decoder.widths)))
-    theirs = diffusers_model(ours)
-    count = sum(p.numel() for p in ours.parameters())
-    assert (
-        sum(p.numel() for p in theirs.parameters())
-        == count
-        < sum(p.numel() for p in DCAE(whole).parameters())
-    )
-    latent = torch.randn(2, whole.latent_channels, 3, 5)
-    assert relative_error(ours.decode(latent), theirs.decode(latent).sample) < 1e-5
 
 
 def test_efficientvit_layout_names_the_architecture(tmp_path: Path) -> None:

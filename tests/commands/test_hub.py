@@ -194,7 +194,6 @@ def test_what_diffusers_lacks_is_pushed_in_our_layout(tmp_path: Path) -> None:
     assert read_model(tmp_path / "out").config == model.config
     card = (tmp_path / "out/README.md").read_text()
     assert "can't express this model" in card and "from_pretrained" not in card
-    assert "diffusers_model" not in card
 
 
 def test_card_of_a_model_narrow_inside_tells_how_diffusers_takes_it(tmp_path: Path) -> None:
@@ -203,11 +202,10 @@ def test_card_of_a_model_narrow_inside_tells_how_diffusers_takes_it(tmp_path: Pa
     arguments = ["--model", str(tmp_path / "model"), "--dry-run", "--out", str(tmp_path / "out")]
     assert push(*arguments)[0] == 0
     assert read_model(tmp_path / "out").config == model.config
+    assert (tmp_path / "out/narrow_autoencoder_dc.py").is_file()
     card = (tmp_path / "out/README.md").read_text()
-    assert (
-        "can't express this model" in card
-        and "dcde.model.diffusers_peer.diffusers_model(model)" in card
-    )
+    assert 'AutoModel.from_pretrained("me/student", trust_remote_code=True)' in card
+    assert "library_name: diffusers" in card
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], ["--out", "x"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,23 @@ from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import save_model
 from dcde.model.diffusers_peer import diffusers_model
 from dcde.prune.widths import narrow_config
-from tests.helpers.tiny import randomize, tiny_config
+from tests.helpers.tiny import randomize, run, tiny_config
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 
 WORDS = ("<pad>", "<eos>", "<bos>", "<unk>", "a", "photo", "of", "cat", "dog")
 HIDDEN = 8
+SETTINGS: dict[str, Any] = {
+    "prompt": "a photo of a cat",
+    "height": 64,
+    "width": 96,
+    "num_inference_steps": 2,
+    "max_sequence_length": 8,
+    "complex_human_instruction": None,
+    "use_resolution_binning": False,
+    "output_type": "pt",
+}
 
 
 def tokenizer() -> Any:
@@ -91,17 +102,8 @@ def test_swapping_the_vae_changes_how_the_same_latents_are_decoded(tmp_path: Pat
     pipe = pipeline(teacher)
 
     def generate(output_type: str) -> torch.Tensor:
-        return pipe(
-            "a photo of a cat",
-            height=64,
-            width=96,
-            num_inference_steps=2,
-            max_sequence_length=8,
-            complex_human_instruction=None,
-            use_resolution_binning=False,
-            generator=torch.Generator().manual_seed(0),
-            output_type=output_type,
-        ).images
+        generator = torch.Generator().manual_seed(0)
+        return pipe(**SETTINGS | {"output_type": output_type}, generator=generator).images
 
     latent, before = generate("latent"), generate("pt")
     pipe.vae = student
@@ -112,9 +114,42 @@ def test_swapping_the_vae_changes_how_the_same_latents_are_decoded(tmp_path: Pat
     expected = ours.decode(latent / 0.41407) / 2 + 0.5
     assert torch.allclose(after, expected.clamp(0, 1), atol=1e-5)
 
-    narrow = DCAE(narrow_config(student_config, None, (1, 0.5, 0.5, 0.5)))
-    randomize(narrow, 2)
-    pipe.vae = diffusers_model(narrow)
-    assert torch.equal(generate("latent"), latent)
-    expected = narrow.eval().decode(latent / 0.41407) / 2 + 0.5
-    assert torch.allclose(generate("pt"), expected.clamp(0, 1), atol=1e-5)
+
+GENERATE = """
+import sys
+sys.modules["dcde"] = None  # as where it is not installed
+import torch
+from diffusers import SanaPipeline
+
+pipe = SanaPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
+settings = torch.load(sys.argv[2])
+image = pipe(**settings, generator=torch.Generator().manual_seed(0)).images
+torch.save((image, type(pipe.vae).__name__), sys.argv[3])
+"""
+
+
+@torch.no_grad()
+def test_a_student_that_is_narrow_inside_is_saved_and_loaded_with_its_pipeline(
+    tmp_path: Path,
+) -> None:
+    ours = DCAE(narrow_config(tiny_config((0, 1, 1, 1)), None, (1, 0.5, 0.5, 0.5)))
+    randomize(ours, 2)
+    pipe = pipeline(diffusers_model(ours.eval()))
+    generator = torch.Generator().manual_seed(0)
+    latent = pipe(**SETTINGS | {"output_type": "latent"}, generator=generator).images
+    pipe.save_pretrained(tmp_path / "pipe")
+
+    save_model(ours, tmp_path / "vae", "diffusers")
+    vae = diffusers.AutoModel.from_pretrained(str(tmp_path / "vae"), trust_remote_code=True)
+    given = diffusers.SanaPipeline.from_pretrained(tmp_path / "pipe", vae=vae)
+    assert given.vae is vae
+
+    torch.save(SETTINGS, tmp_path / "settings.pt")
+    files = [str(tmp_path / name) for name in ("pipe", "settings.pt", "image.pt")]
+    env = {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    done = run([sys.executable, "-c", GENERATE, *files], tmp_path, **env)
+    assert done.returncode == 0, done.stderr
+    image, kind = torch.load(files[2])
+    assert kind == "NarrowAutoencoderDC"
+    expected = ours.decode(latent / ours.config.scaling_factor) / 2 + 0.5
+    torch.testing.assert_close(image, expected.clamp(0, 1), atol=1e-5, rtol=0)
