@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dcde.decode.optimize import decode_tiled as decode_tiled
     from dcde.decode.optimize import optimize as optimize
-    from dcde.decode.tiles import decode_tiled as decode_tiled
     from dcde.model.checkpoint import save_model as save_model
     from dcde.model.sources import load_model as load_model
     from dcde.model.zoo import zoo_config as zoo_config
 
 _EXPORTS = {
-    "decode_tiled": "dcde.decode.tiles",
+    "decode_tiled": "dcde.decode.optimize",
     "load_model": "dcde.model.sources",
     "optimize": "dcde.decode.optimize",
     "save_model": "dcde.model.checkpoint",

@@ -17,30 +17,30 @@ import torch
 from torch import Tensor
 
 from dcde.decode.fused import FusedAttention, FusedOp
-from dcde.decode.optimize import FusedDecoder
 
 COARSE = 8
 """Maps at 1/8 of the image's side and below are coarse: small beside their channels."""
 
 
-@torch.inference_mode()
-def decode_tiled(decoder: FusedDecoder, latent: Tensor, *, tile_size: int = 512) -> Tensor:
-    """As `decoder(latent)`, in bounded memory.
+@torch.no_grad()
+def run_in_tiles(
+    ops: Sequence[FusedOp], downsampling: int, latent: Tensor, tile_size: int
+) -> Tensor:
+    """A decoder's operations on a latent, as one after the other would, in bounded memory.
 
     Args:
-        decoder: as `dcde.optimize` returns it.
+        downsampling: image pixels for each latent position, along one side.
         latent: (B, latent_channels, h, w).
         tile_size: side of the image's tiles in pixels. Margins are computed twice: for the
             published f32 decoder about 120 px around each tile.
     """
-    ops = decoder.steps
-    left = decoder.downsampling  # of the image's side, before each operation
+    left = downsampling  # of the image's side, before each operation
     fine = 0
     for i, op in enumerate(ops):
         left //= op.scale
         if left >= COARSE or op.margin is None:
             fine = i + 1
-    x, left = latent, decoder.downsampling
+    x, left = latent, downsampling
     for op in ops[:fine]:
         left //= op.scale
         side = max(1, tile_size // left)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from dcde.base.torchvision_check import check_torchvision
 from dcde.model import DCAE
-from dcde.model.diffusers_format import NARROW_CLASS, config_to_diffusers, to_diffusers
+from dcde.model.dcae import build_on_meta
+from dcde.model.diffusers_format import (
+    NARROW_CLASS,
+    config_from_diffusers,
+    config_to_diffusers,
+    from_diffusers,
+    to_diffusers,
+)
 
 
 def diffusers_model(model: DCAE) -> Any:
@@ -29,3 +37,16 @@ def diffusers_model(model: DCAE) -> Any:
     peer = kind.from_config(raw)
     peer.load_state_dict(to_diffusers(model.state_dict(), model.config))
     return peer.to(next(model.parameters()).device).eval()
+
+
+def from_diffusers_model(peer: Any) -> DCAE:
+    """Our model of diffusers' `AutoencoderDC`, in its mode; where it can, it shares its weights.
+
+    Raises:
+        NotExpressibleError: naming the field of its configuration that ours can't express.
+    """
+    config = config_from_diffusers(json.loads(peer.to_json_string()), type(peer).__name__)
+    model = build_on_meta(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    model.load_state_dict(from_diffusers(peer.state_dict(), shapes, config), assign=True)
+    return model.train(peer.training)

@@ -17,8 +17,9 @@ from dcde.decode.optimize import FusedDecoder, optimize
 from dcde.model import DCAE, zoo_config
 from dcde.model.checkpoint import read_model
 from dcde.model.costs import count_macs
+from dcde.model.diffusers_format import NotExpressibleError
 from dcde.model.diffusers_peer import diffusers_model
-from tests.helpers.peers import PEERS, random_model, relative_error
+from tests.helpers.peers import PEERS, peer, random_model, relative_error, scaled_down
 from tests.helpers.tiny import ROOT, randomize, tiny_config
 
 
@@ -33,6 +34,58 @@ def test_equals_the_plain_decoder(name: str, latent_channels: int) -> None:
         latent = torch.randn(shape[0], latent_channels, *shape[1:])
         assert relative_error(decoder(latent), model.decode(latent)) < 1e-5
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "latent_channels"), PEERS)
+@torch.no_grad()
+def test_diffusers_own_model_decodes_with_it(name: str, latent_channels: int) -> None:
+    """All of the published architectures, tiled as diffusers tiles too."""
+    vae = peer(scaled_down(name, latent_channels))
+    randomize(vae)
+    f = vae.spatial_compression_ratio
+    latent = torch.randn(2, latent_channels, 3, 5)
+    plain = vae.decode(latent).sample
+    vae.enable_tiling(2 * f, 2 * f, f, f)
+    tiled = vae.decode(latent).sample
+    vae.decoder = dcde.optimize(vae)
+    assert relative_error(vae.decode(latent).sample, tiled) < 1e-5
+    vae.use_tiling = False
+    assert relative_error(vae.decode(latent).sample, plain) < 1e-5
+
+
+@torch.no_grad()
+def test_a_vae_keeps_its_precision(tiny_model: DCAE) -> None:
+    vae = diffusers_model(tiny_model).bfloat16()
+    latent = torch.randn(1, 4, 3, 5)
+    exact, plain = tiny_model.decode(latent), vae.decode(latent.bfloat16()).sample
+    ours = dcde.optimize(vae)(latent)
+    assert ours.dtype == torch.bfloat16
+    assert relative_error(ours.float(), exact) < 2 * relative_error(plain.float(), exact)
+    with pytest.raises(ValueError, match=r"dtype: found torch\.float16"):
+        dcde.optimize(vae.half())
+
+
+def test_a_vae_that_ours_can_not_be_is_named() -> None:
+    vae = diffusers_model(DCAE(tiny_config()))
+    vae.register_to_config(decoder_in_shortcut=False)
+    with pytest.raises(NotExpressibleError, match="decoder_in_shortcut: found False"):
+        dcde.optimize(vae)
+
+
+@torch.no_grad()
+def test_large_latents_in_tiles(tiny_model: DCAE) -> None:
+    vae = diffusers_model(tiny_model)
+    small, large = torch.randn(1, 4, 4, 4), torch.randn(1, 4, 5, 9)
+    expected = [vae.decode(latent).sample for latent in (small, large)]
+    vae.decoder = dcde.optimize(vae, tile_size=32)
+    sides: list[int] = []
+    last = vae.decoder.steps[-1]
+    last.register_forward_hook(lambda op, x, y: sides.append(max(y.shape[2:])))
+    for latent, image in zip((small, large), expected, strict=True):
+        assert relative_error(vae.decode(latent).sample, image) < 1e-5
+    assert sides[0] == 32 and len(sides) > 6 and max(sides[1:]) < 72  # with their margins
+    with pytest.raises(ValueError, match="compile and tile_size: found both"):
+        dcde.optimize(tiny_model, compile=True, tile_size=32)
 
 
 @torch.no_grad()
@@ -142,9 +195,9 @@ def test_fewer_kernels_than_diffusers(thin_teacher: DCAE) -> None:
     x, weight = torch.randn(4, 32).bfloat16(), torch.ones(32).bfloat16()
     several = kernels(lambda x: F.rms_norm(x, (32,), weight, 1e-5), x)
     ours = kernels(decoder, latent) - len(norms) * (several - 1)
-    peer = diffusers_model(thin_teacher)
-    peer.decoder.to(torch.bfloat16)
-    assert ours < 0.6 * kernels(peer.decode, latent)
+    vae = diffusers_model(thin_teacher)
+    vae.decoder.to(torch.bfloat16)
+    assert ours < 0.6 * kernels(vae.decode, latent)
 
 
 def test_no_more_macs_than_the_plain_decoder(thin_teacher: DCAE) -> None:

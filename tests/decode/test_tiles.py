@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dcde.decode.optimize import optimize
-from dcde.decode.tiles import decode_tiled
+from dcde.decode.optimize import decode_tiled, optimize
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
 from dcde.profile.latency import example_latent, peak_memory_mib
