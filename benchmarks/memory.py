@@ -1,25 +1,39 @@
-"""How much memory does the full-size distillation take?
+"""How much memory do the full-size distillation and decoding of large images take?
 
     python -m benchmarks.memory
 
-Counted, not measured, see `dcde.distill.memory`: a step with the recipe of preset w4-v25.
+Counted on tensors without values (see `dcde.distill.memory`), not measured: a step with the recipe
+of preset w4-v25; decoding of 4096 px in bf16, by Sana's decoder and the student of `sana-4x`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
 import yaml
+from torch import Tensor, nn
 
 from dcde.base.params import Params
 from dcde.base.params_file import validate
 from dcde.base.paths import PARAMS, PRESETS
 from dcde.base.recipe import Recipe
 from dcde.commands.preset import merge, read_preset
-from dcde.distill.memory import step_bytes
+from dcde.decode.optimize import optimize
+from dcde.distill.memory import LiveBytes, step_bytes
 from dcde.model import zoo_config
+from dcde.model.dcae import build_on_meta
+from dcde.model.diffusers_peer import diffusers_model
+from dcde.model.zoo import published_config
+from dcde.prune.depth import student_config
+from dcde.prune.widths import narrow_config
 from dcde.report.tables import markdown_table
 
 TEACHER, STUDENT = "dc-ae-f32c32-in-1.0", "dc-ae-f32c32-in-1.0-w4-v3"
 PRESET = "w4-v25"
+SANA_STUDENT = "sana-4x"
+LARGE = 4096
 
 
 def peak_gib(recipe: Recipe, *, batch_size: int, precision: str, checkpoint: bool) -> float:
@@ -33,14 +47,50 @@ def peak_gib(recipe: Recipe, *, batch_size: int, precision: str, checkpoint: boo
     return step_bytes(zoo_config(STUDENT), zoo_config(TEACHER), changed) / 2**30
 
 
-def full_size_recipe() -> Recipe:
-    """Of the preset, on top of the committed parameters."""
-    changes = read_preset(PRESETS, PRESET)
-    return validate(merge(yaml.safe_load(PARAMS.read_text()), changes), Params, where=PRESET)
+def changed_by_preset(name: str) -> Params:
+    """The committed parameters with a preset on top."""
+    changes = read_preset(PRESETS, name)
+    return validate(merge(yaml.safe_load(PARAMS.read_text()), changes), Params, where=name)
+
+
+def decoding_gib(decoder: nn.Module, decode: Callable[[Tensor], Any], latent: Tensor) -> float:
+    """Peak of decoding a latent, the decoder's weights included."""
+    live = LiveBytes()
+    for tensor in decoder.state_dict().values():
+        live.add(tensor)
+    with live, torch.no_grad():
+        decode(latent)
+    return live.peak / 2**30
+
+
+def decoding_rows() -> Iterator[list[str]]:
+    """The ways to decode an image of `LARGE` pixels, with what each takes at its peak."""
+    params = changed_by_preset(SANA_STUDENT)
+    teacher = published_config(params.teacher.source)
+    assert teacher is not None and params.prune.depth_list is not None
+    cut = student_config(teacher, params.prune.depth_list)
+    student = narrow_config(cut, params.prune.width_list, params.prune.inner_ratio)
+    for name, config in (("f32c32-sana", teacher), (SANA_STUDENT, student)):
+        model = build_on_meta(config).bfloat16().eval()
+        side = LARGE // config.downsampling
+        latent = torch.empty(
+            1, config.latent_channels, side, side, dtype=torch.bfloat16, device="meta"
+        )
+        with torch.device("meta"):
+            vae = diffusers_model(model).bfloat16()
+        ways = {"diffusers": (vae.decoder, vae.decode)}
+        for tile_size in (None, 1024, 512):
+            decoder = optimize(model, tile_size=tile_size)
+            tiles = "" if tile_size is None else f", tiles of {tile_size} px"
+            ways[f"dcde.optimize{tiles}"] = (decoder, decoder)
+        for way, (decoder, decode) in ways.items():
+            yield [name, way, f"{decoding_gib(decoder, decode, latent):.1f}"]
+        vae.enable_tiling()
+        yield [name, "diffusers, tiling", f"{decoding_gib(vae.decoder, vae.decode, latent):.1f}"]
 
 
 def main() -> None:
-    recipe = full_size_recipe()
+    recipe = changed_by_preset(PRESET)
     rows = [["precision", "checkpoint_activations", "batch", "GiB"]]
     for precision in ("fp32", "bf16"):
         for checkpoint in (False, True):
@@ -50,6 +100,8 @@ def main() -> None:
                 )
                 rows.append([precision, str(checkpoint).lower(), str(batch_size), f"{peak:.1f}"])
     print(markdown_table(rows))
+    print()
+    print(markdown_table([["decoder", f"{LARGE} px by", "GiB"], *decoding_rows()]))
 
 
 if __name__ == "__main__":
