@@ -110,7 +110,8 @@ def run(
     latent = torch.randn(1, config.latent_channels, side, side)
     with torch.no_grad():
         image = student.decode(latent)
-        assert image.isfinite().all() and torch.equal(image, again.decode(latent))
+        assert image.isfinite().all() and image.std() > 0
+        torch.testing.assert_close(again.decode(latent), image, rtol=1e-4, atol=1e-4)
     return {
         "prune s": f"{pruned - began:.0f}",
         "one step s": f"{trained - pruned:.0f}",
@@ -127,7 +128,7 @@ def random_model(config: DCAEConfig) -> DCAE:
         elif tensor.ndim > 1:
             tensor.normal_(std=tensor[0].numel() ** -0.5)
         else:
-            tensor.fill_(1.0 if name.endswith(("norm.weight", "running_var")) else 0.0)
+            tensor.fill_(1.0 if name.endswith((".weight", "running_var")) else 0.0)  # of norms
     return model.eval()
 
 

@@ -22,14 +22,10 @@ from torch.utils._pytree import tree_leaves
 
 from dcde.base.processes import cpu_accelerator
 from dcde.base.recipe import Recipe
-from dcde.distill.freeze import freeze
-from dcde.distill.task import DistillTask
+from dcde.distill.step import step_of
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE, DCAEConfig
-from dcde.model.dcae import stage_taps
-from dcde.train.adversary import Adversary
-from dcde.train.learner import Learner
-from dcde.train.losses import LPIPS_TERMS, build_terms, need_teacher
+from dcde.train.losses import LPIPS_TERMS, need_teacher
 
 
 class LiveBytes(TorchDispatchMode):
@@ -73,45 +69,25 @@ def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, recipe: R
     precision = "fp32" if params.precision == "fp32" else "bf16"
     with cpu_accelerator(precision) as accelerator, _fake_tensors():
         student, teacher = DCAE(student_config), DCAE(teacher_config)
-        teacher.requires_grad_(False).eval()
-        freeze(
+        lpips = untrained_lpips()
+        # Fake tensors can't be copied as the moving average is: it is added below.
+        plain = params.model_copy(update={"compile": False, "ema": 0.0})
+        learner, adversary = step_of(
             student,
-            encoder=params.freeze_encoder,
-            project_out=params.freeze_project_out,
-            checkpoint_activations=params.checkpoint_activations,
+            teacher,
+            recipe.model_copy(update={"distill": plain}),
+            accelerator,
+            lambda: lpips,
         )
-        nets: list[nn.Module] = [student, teacher]
+        nets: list[nn.Module] = [student, teacher, learner.net]
         if params.validation_photos or any(name in LPIPS_TERMS for name in weights):
-            nets.append(lpips := untrained_lpips())
-        adversary = None
-        if "gamma" in weights:
-            adversary = Adversary(recipe.gan, recipe.optimizer_d, accelerator)
+            nets.append(lpips)
+        if adversary is not None:
             nets.append(adversary.net)
-        ours, theirs = student_config.decoder, teacher_config.decoder
-        stages = stage_taps(ours) if "stream" in weights else []
-        projections = {
-            f"stage{i}": nn.Conv2d(ours.widths[i], theirs.widths[i], 1, bias=False)
-            for i in ours.narrower_than(theirs)
-            if stages
-        }
-        learner = Learner(
-            DistillTask(
-                student.decoder if params.freeze_encoder else student,
-                teacher.decoder if need_teacher(weights) else None,
-                params.tap,
-                stages=stages,
-                projections=projections,
-            ),
-            accelerator=accelerator,
-            terms=build_terms(weights, lambda: lpips),
-            train=params.model_copy(update={"compile": False, "ema": 0.0}),
-            optimizer=recipe.optimizer,
-            adversary=adversary,
-        )
         side = params.crops.image_size
         latent_side = side // teacher_config.downsampling
         live = LiveBytes()
-        for net in (*nets, learner.net):
+        for net in nets:
             for tensor in net.state_dict().values():
                 live.add(tensor)
         with live:
@@ -130,7 +106,7 @@ def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, recipe: R
                 if adversary is not None:
                     adversary.step(prediction, 1e-4)
                 del prediction
-        # Fake tensors can't be copied; each of these copies is as large as what it is of.
+        # Each of these copies is as large as what it is of.
         copied: list[nn.Module] = [learner.net] if params.ema else []
         copied += [teacher.decoder] if need_teacher(weights) else []  # whose norms are folded
         copies = sum(t.nbytes for net in copied for t in net.state_dict().values())

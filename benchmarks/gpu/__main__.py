@@ -1,0 +1,69 @@
+"""All that only a GPU can tell, in parts that are saved as soon as they are done.
+
+    python -m benchmarks.gpu --out gpu
+    python -m benchmarks.gpu --out gpu --only decoding --only training
+    python -m benchmarks.gpu --out smoke --smoke    # all of it on thin models, in a minute on a CPU
+
+On one H100 it is to end within nine minutes: each part has a share of them, begins with what
+matters most, and names what it had no time for. Models have random weights; the weights of
+EfficientNet-Lite0 are used where `dvc repro download_metric_networks` has fetched them.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.gpu import correctness, decoding, evaluation, repair, training
+from benchmarks.gpu.setting import Setting, about
+from dcde.base.devices import best_device
+from dcde.base.results import write_metrics
+
+PARTS = {
+    "correctness": (correctness.measure, 0.15),
+    "decoding": (decoding.measure, 0.4),
+    "training": (training.measure, 0.25),
+    "repair": (repair.measure, 0.1),
+    "evaluation": (evaluation.measure, 0.1),
+}
+"""Name to what measures it, and its share of the time."""
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for the figures, a JSON file for each part.")],
+    only: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(PARTS)}.")] = None,
+    minutes: Annotated[float, typer.Option(help="For all parts together.")] = 9,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Thin models and few runs.")] = False,
+) -> None:
+    unknown = set(only or ()) - set(PARTS)
+    if unknown:
+        raise typer.BadParameter(f"--only: found {unknown.pop()!r}, expected some of {list(PARTS)}")
+    out.mkdir(parents=True, exist_ok=True)
+    failed = [name for name in only or PARTS if not run_part(name, out, minutes, smoke=smoke)]
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+        raise typer.Exit(1)
+
+
+def run_part(name: str, out: Path, minutes: float, *, smoke: bool) -> bool:
+    """Measure a part and save it; a part that fails is saved with its traceback."""
+    part, share = PARTS[name]
+    setting = Setting(best_device(), out, 60 * minutes * share, smoke=smoke)
+    result: dict[str, Any] = {}
+    try:
+        result = part(setting)
+    except Exception:  # the other parts are still worth the machine's time
+        result = {"failed": traceback.format_exc()}
+    result |= {"left_out": setting.left_out, "seconds": setting.seconds_used()}
+    write_metrics({**about(setting.device), **result}, out / f"{name}.json")
+    print(f"{name}: {setting.seconds_used():.0f} s")
+    for key, value in result.items():
+        print(f"  {key}: {value}")
+    return "failed" not in result
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,53 @@
+"""Evaluation of 512 images with all metrics: images a second, and where the time goes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.gpu.setting import Setting
+from dcde.base.paths import METRIC_NETWORKS
+from dcde.data.crops import Crop
+from dcde.evaluate.evaluate import evaluate
+from dcde.metrics.lpips import untrained_lpips
+from dcde.metrics.weights import frechet_networks
+
+NAMES = ("f32c32-in", "w4-v3", "in-6x")
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """Three models on random pictures."""
+    count, side = (4, 64) if setting.smoke else (512, 512)
+    models = {name: setting.model(name) for name in NAMES}
+    networks = (
+        frechet_networks(METRIC_NETWORKS, fid=False, resolution=side)
+        if METRIC_NETWORKS.is_dir()
+        else []
+    )
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        crops = []
+        for i in range(count):
+            pixels = rng.integers(256, size=(side // 8, side // 8, 3), dtype=np.uint8)
+            path = Path(folder) / f"{i}.png"
+            Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(path)
+            crops.append(Crop(str(path), side, 0, 0, side))
+        began = time.monotonic()
+        evaluate(
+            models,
+            crops,
+            lpips_metric=untrained_lpips().to(setting.device),
+            networks=networks,
+            batch_size=8,
+            workers=0 if setting.smoke else 8,
+            device=setting.device,
+            state_dir=Path(folder) / "state",
+            cache_dir=Path(folder) / "references",
+        )
+        seconds = time.monotonic() - began
+    return {"images": count, "models": len(models), "images_per_s": count / seconds}
