@@ -34,6 +34,7 @@ def test_a_part_is_measured_and_saved(part: str, tmp_path: Path) -> None:
 
 def test_decoding_and_how_it_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "NAMES", ("sana", "sana-4x"))
+    monkeypatch.setattr(decoding, "SIZES", ((512, 1),))
     monkeypatch.setattr(decoding, "COMPILED", ("sana-4x",))
     found = decoding.measure(Setting(CPU, tmp_path, 60, smoke=True))
     ways = {"diffusers", "optimized", "plain", "diffusers, compiled", "optimized, compiled"}
@@ -45,9 +46,10 @@ def test_decoding_and_how_it_compares(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_training_by_all_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "BATCHES", (2,))
+    monkeypatch.setattr(training, "PRESETS_TRAINED", ("w4-v25",))
     found = training.measure(Setting(CPU, tmp_path, 60, smoke=True))
-    assert len(found["rows"]) == 6
-    assert found["times_plain"]["in-3x, batch 2, plain loop on diffusers, fp32"] == 1
+    assert len(found["rows"]) == 3
+    assert found["times_plain"]["w4-v25, batch 2, plain loop on diffusers, fp32"] == 1
     assert all(row["ms"] > 0 for row in found["rows"])
     assert (tmp_path / "step-w4-v25-2.json.gz").is_file()
 

@@ -1,21 +1,31 @@
-"""A finished run of the pipeline, made once; each file of tests gets a copy to change."""
+"""A finished run of the pipeline, made once; each file of tests gets a copy to change.
+
+Processes of pytest-xdist share it: their temporary folders lie in one.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.helpers.workspace import STAGES, commit, copy_repository, dvc, ran
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, photos: Path, networks: Path) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    copy_repository(folder, photos)
-    assert ran(dvc(folder, "repro")) == STAGES
-    commit(folder, "results")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.with_suffix(".whole").is_file():
+            folder.mkdir()
+            copy_repository(folder, photos)
+            assert ran(dvc(folder, "repro")) == STAGES
+            commit(folder, "results")
+            folder.with_suffix(".whole").touch()
     return folder
 
 

@@ -71,7 +71,6 @@ def test_processes_take_leave_at_the_end_of_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"loss": {"feature": 1.0, "image": 1.0}},
         {
             "narrow": True,
             "loss": {"stream": 1.0, "image": 1.0, "teacher_lpips": 0.1},
@@ -87,7 +86,7 @@ def test_processes_take_leave_at_the_end_of_a_run(tmp_path: Path) -> None:
             "optimizer_d": {"lr": 1e-5},
         },
     ],
-    ids=["no GAN", "narrow", "GAN", "adaptive GAN"],
+    ids=["narrow", "GAN", "adaptive GAN"],
 )
 def test_two_processes_follow_one(
     changes: dict[str, Any],
