@@ -165,9 +165,7 @@ def check_images(
             photos += [Photo(r.path, r.width, r.height) for r in found]
             bad += [r for r in results if isinstance(r, str)]
             if checked is not None:
-                add_checked(
-                    checked, [r for r in found if r.path not in known or r != known[r.path]]
-                )
+                add_checked(checked, [r for r in found if r != known.get(r.path)])
     for message in bad:
         tqdm.write(message)
     if bad and on_bad_image == "refuse":

@@ -38,7 +38,7 @@ def check_files(path: Path) -> None:
     with path.open(newline="", errors="surrogateescape") as file:
         (folder, *_), *rows = csv.reader(file)
     before: dict[str, Stamp] = {name: (size, time) for name, size, time in rows}
-    now = _stamps({**before, **dict.fromkeys(image_files(Path(folder)))})
+    now = _stamps({*before, *image_files(Path(folder))})
     missing = ("", "")
     others = sorted(name for name, stamp in now.items() if stamp != before.get(name, missing))
     if others:

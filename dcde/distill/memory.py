@@ -84,23 +84,17 @@ def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, recipe: R
             nets.append(lpips)
         if adversary is not None:
             nets.append(adversary.net)
-        side = params.crops.image_size
-        latent_side = side // teacher_config.downsampling
+        batch_size, side = params.batch_size, params.crops.image_size
+        channels, small = teacher_config.latent_channels, side // teacher_config.downsampling
         live = LiveBytes()
         for net in nets:
             for tensor in net.state_dict().values():
                 live.add(tensor)
         with live:
             for _ in range(2):  # AdamW's moments are there from the second on
-                shape = (
-                    params.batch_size,
-                    teacher_config.latent_channels,
-                    latent_side,
-                    latent_side,
-                )
                 batch = {
-                    "pixels": torch.zeros(params.batch_size, 3, side, side, dtype=torch.uint8),
-                    "latent": torch.randn(shape),
+                    "pixels": torch.zeros(batch_size, 3, side, side, dtype=torch.uint8),
+                    "latent": torch.randn(batch_size, channels, small, small),
                 }
                 prediction, _ = learner.step([batch], weights, lr=1e-4, resting=())
                 if adversary is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcde.model import DCAEConfig
-from dcde.model.dcae import build_on_meta
+from dcde.model.dcae import Decoder, build_on_meta
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -44,7 +44,9 @@ def decoder_macs(config: DCAEConfig, resolution: int) -> int:
     """MACs to decode one image of `resolution` x `resolution` pixels."""
     side = resolution // config.downsampling
     latent = torch.empty(1, config.latent_channels, side, side, device="meta")
-    return count_macs(build_on_meta(config).decoder, latent)
+    with torch.device("meta"):
+        decoder = Decoder(config.decoder, config.latent_channels)
+    return count_macs(decoder, latent)
 
 
 def saved_percent(costs: Mapping[str, int], teacher: Mapping[str, int]) -> dict[str, float]:

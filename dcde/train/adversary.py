@@ -58,15 +58,12 @@ class Adversary:
         The ratio of their gradients' norms: VQGAN's adaptive weight (arXiv 2012.09841). There they
         are gradients of the last layer's weights, which may be frozen here; these are the image's.
         """
-        scaler = self.accelerator.scaler  # without it fp16 would round them to 0
+        losses, scaler = [others, judgement], self.accelerator.scaler
+        if scaler is not None:
+            losses = scaler.scale(losses)  # or fp16 would round the gradients to 0
         squares = [
-            torch.autograd.grad(
-                loss if scaler is None else scaler.scale(loss), image, retain_graph=True
-            )[0]
-            .float()
-            .square()
-            .sum()
-            for loss in (others, judgement)
+            torch.autograd.grad(loss, image, retain_graph=True)[0].float().square().sum()
+            for loss in losses
         ]
         theirs, ours = self.accelerator.reduce(torch.stack(squares), "mean").sqrt()
         # Where both have overflown in fp16, the step will be skipped whatever the weight.
