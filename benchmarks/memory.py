@@ -12,22 +12,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
-from dcde.base.params import Params
-from dcde.base.params_file import validate
-from dcde.base.paths import PARAMS, PRESETS
+from benchmarks.recipe import of_preset
+from dcde.base.paths import PRESETS
 from dcde.base.recipe import Recipe
-from dcde.commands.preset import merge, read_preset
+from dcde.commands.preset import preset_row
 from dcde.decode.optimize import optimize
 from dcde.distill.memory import LiveBytes, step_bytes
 from dcde.model import zoo_config
 from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_peer import diffusers_model
-from dcde.model.zoo import published_config
-from dcde.prune.depth import student_config
-from dcde.prune.widths import narrow_config
 from dcde.report.tables import markdown_table
 
 TEACHER, STUDENT = "dc-ae-f32c32-in-1.0", "dc-ae-f32c32-in-1.0-w4-v3"
@@ -47,12 +42,6 @@ def peak_gib(recipe: Recipe, *, batch_size: int, precision: str, checkpoint: boo
     return step_bytes(zoo_config(STUDENT), zoo_config(TEACHER), changed) / 2**30
 
 
-def changed_by_preset(name: str) -> Params:
-    """The committed parameters with a preset on top."""
-    changes = read_preset(PRESETS, name)
-    return validate(merge(yaml.safe_load(PARAMS.read_text()), changes), Params, where=name)
-
-
 def decoding_gib(decoder: nn.Module, decode: Callable[[Tensor], Any], latent: Tensor) -> float:
     """Peak of decoding a latent, the decoder's weights included."""
     live = LiveBytes()
@@ -65,11 +54,8 @@ def decoding_gib(decoder: nn.Module, decode: Callable[[Tensor], Any], latent: Te
 
 def decoding_rows() -> Iterator[list[str]]:
     """The ways to decode an image of `LARGE` pixels, with what each takes at its peak."""
-    params = changed_by_preset(SANA_STUDENT)
-    teacher = published_config(params.teacher.source)
-    assert teacher is not None and params.prune.depth_list is not None
-    cut = student_config(teacher, params.prune.depth_list)
-    student = narrow_config(cut, params.prune.width_list, params.prune.inner_ratio)
+    row = preset_row(PRESETS, SANA_STUDENT)
+    teacher, student = zoo_config(row.teacher), row.student
     for name, config in (("f32c32-sana", teacher), (SANA_STUDENT, student)):
         model = build_on_meta(config).bfloat16().eval()
         side = LARGE // config.downsampling
@@ -90,7 +76,7 @@ def decoding_rows() -> Iterator[list[str]]:
 
 
 def main() -> None:
-    recipe = changed_by_preset(PRESET)
+    recipe = of_preset(PRESET)
     rows = [["precision", "checkpoint_activations", "batch", "GiB"]]
     for precision in ("fp32", "bf16"):
         for checkpoint in (False, True):

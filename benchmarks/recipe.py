@@ -29,7 +29,7 @@ from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRESETS, TEACHER
 from dcde.base.results import read_table, write_table
 from dcde.base.work import work_dir
 from dcde.commands.eval import crops_to_score
-from dcde.commands.preset import overrides, read_preset
+from dcde.commands.preset import merge, overrides, read_preset
 from dcde.data.crops import Crop, load_images
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
@@ -129,6 +129,12 @@ def changed(changes: Sequence[str]) -> Params:
     raw: Any = yaml.safe_load(PARAMS.read_text())
     put_in(raw, changes)
     return validate(raw, Params, where=" ".join(changes))
+
+
+def of_preset(name: str, changes: Mapping[str, Any] | None = None) -> Params:
+    """params.yaml with a preset put in, and on top of it changes by section."""
+    raw = merge(yaml.safe_load(PARAMS.read_text()), read_preset(PRESETS, name))
+    return validate(merge(raw, changes or {}), Params, where=name)
 
 
 def put_in(raw: dict[str, Any], changes: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from typing import Annotated, Any
 import torch
 import torch.nn.functional as F
 import typer
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -36,6 +37,7 @@ from dcde.base.devices import best_device, device_name, synchronize
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, TEACHER
+from dcde.base.recipe import Recipe
 from dcde.base.results import write_metrics
 from dcde.data.crops import CropDataset
 from dcde.data.manifest import Manifest
@@ -43,6 +45,7 @@ from dcde.data.pixels import to_model_range
 from dcde.data.plan import EpochPlan
 from dcde.distill.distill import distill
 from dcde.metrics.lpips import load_lpips
+from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
 from dcde.model.costs import static_costs
 from dcde.model.diffusers_peer import diffusers_model
@@ -148,20 +151,10 @@ def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast
 
 
 def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> None:
-    """The original's step, from its description: whole models, hooks for the features, fp32."""
+    """The original's loop: in each step crops are read, and both models encode and decode them."""
     device = best_device()
-    teacher = diffusers_model(read_model(TEACHER)).to(device).eval().requires_grad_(False)
-    student = diffusers_model(read_model(PRUNED)).to(device).train().requires_grad_(False)
-    student.decoder.requires_grad_(True)
-    for frozen in (student.decoder.norm_out, student.decoder.conv_out):
-        frozen.requires_grad_(False)
-    features: dict[str, torch.Tensor] = {}
-    for name, model in (("teacher", teacher), ("student", student)):
-        model.decoder.conv_act.register_forward_hook(
-            lambda module, inputs, output, name=name: features.update({name: output})
-        )
-    lpips = load_lpips(LPIPS).to(device)
-    optimizer = torch.optim.AdamW(student.decoder.parameters(), lr=params.optimizer.lr)
+    teacher, student = (read_model(path).to(device) for path in (TEACHER, PRUNED))
+    step = plain_step(teacher, student, params, load_lpips(LPIPS).to(device))
     distillation = params.distill
     plan = EpochPlan(
         Manifest.load(MANIFEST).train,
@@ -177,19 +170,41 @@ def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> No
             num_workers=params.runtime.loader_workers(),
         )
         for batch in tqdm(loader, desc=f"plain {epoch + 1}/3"):
-            image = to_model_range(batch["pixels"].to(device))
-            with torch.no_grad():
-                teacher(image)
-            reconstruction = student(image).sample
-            loss = (
-                params.loss.feature * F.l1_loss(features["student"], features["teacher"])
-                + params.loss.image * F.l1_loss(reconstruction, image)
-                + params.loss.lpips * lpips(reconstruction, image).mean()
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            step(batch["pixels"].to(device))
         epoch_done()
+
+
+def plain_step(
+    teacher: DCAE, student: DCAE, recipe: Recipe, lpips: nn.Module
+) -> Callable[[Tensor], None]:
+    """The original's step on pixels in uint8, from its description: whole models of diffusers,
+    hooks for the features, fp32."""
+    theirs, ours = (diffusers_model(model).requires_grad_(False) for model in (teacher, student))
+    ours.train().decoder.requires_grad_(True)
+    for frozen in (ours.decoder.norm_out, ours.decoder.conv_out):
+        frozen.requires_grad_(False)
+    features: dict[str, Tensor] = {}
+    for name, vae in (("teacher", theirs), ("student", ours)):
+        vae.decoder.conv_act.register_forward_hook(
+            lambda module, inputs, output, name=name: features.update({name: output})
+        )
+    optimizer = torch.optim.AdamW(ours.decoder.parameters(), lr=recipe.optimizer.lr)
+
+    def step(pixels: Tensor) -> None:
+        image = to_model_range(pixels)
+        with torch.no_grad():
+            theirs(image)
+        reconstruction = ours(image).sample
+        loss = (
+            recipe.loss.feature * F.l1_loss(features["student"], features["teacher"])
+            + recipe.loss.image * F.l1_loss(reconstruction, image)
+            + recipe.loss.lpips * lpips(reconstruction, image).mean()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
 
 
 def mac_bound() -> float:

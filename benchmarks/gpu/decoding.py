@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.gpu.setting import TEACHERS, Setting
-from dcde.decode.optimize import optimize
 from dcde.model import DCAE
 from dcde.model.costs import decoder_macs
 from dcde.model.diffusers_peer import diffusers_model
+from dcde.profile.latency import Decode, decoders
 
 NAMES = ("f32c32-in", "w4-v3", "in-6x", "sana", "sana-4x", "in-3x", "sana-2x")
 COMPILED = ("f32c32-in", "in-6x", "sana")
 """Models that are compiled too, at the first size: each takes half a minute to start."""
 SIZES = ((512, 1), (1024, 1), (512, 8), (1024, 8))
 """Side of the image in pixels, and images at a time."""
-Decode = Callable[[Tensor], Any]
 
 
 def measure(setting: Setting) -> dict[str, Any]:
@@ -46,21 +45,11 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def ways(model: DCAE) -> Iterator[tuple[str, torch.dtype, Decode]]:
-    """Name, precision and function of each way that there is."""
-    for dtype in (torch.bfloat16, torch.float16):
-        vae = diffusers_model(model).to(dtype)
-        yield "diffusers", dtype, vae.decoder
-        if dtype == torch.bfloat16:
-            yield "optimized", dtype, optimize(model, dtype=dtype)
-            plain = in_precision(model, dtype)
-            yield "plain", dtype, plain.decode
-
-
-def in_precision(model: DCAE, dtype: torch.dtype) -> DCAE:
-    """A copy of the model in another precision."""
-    twin = DCAE(model.config).to(next(model.parameters()).device, dtype).eval()
-    twin.load_state_dict(model.state_dict())
-    return twin
+    """Name, precision and function of each way that there is; in fp16 diffusers' alone."""
+    device = next(model.parameters()).device
+    for (_, way), decode in decoders({"": model}, torch.bfloat16, device).items():
+        yield way, torch.bfloat16, decode
+    yield "diffusers", torch.float16, diffusers_model(model).to(torch.float16).decoder
 
 
 @torch.no_grad()

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-import yaml
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.setting import Setting
+from benchmarks.recipe import of_preset
+from benchmarks.training import plain_step
 from dcde.base.params import Params
-from dcde.base.params_file import validate
-from dcde.base.paths import PARAMS, PRESETS
 from dcde.base.processes import make_accelerator
 from dcde.base.recipe import Recipe
-from dcde.commands.preset import merge, read_preset
-from dcde.data.pixels import to_model_range
 from dcde.distill.step import step_of
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE
 from dcde.model.costs import decoder_macs
-from dcde.model.diffusers_peer import diffusers_model
 
 PRESETS_TRAINED = ("in-3x", "w4-v25")
 BATCHES = (4, 16)
@@ -47,10 +43,13 @@ def measure(setting: Setting) -> dict[str, Any]:
 def timed(setting: Setting, preset: str, batch: int, way: str, rate: float) -> dict[str, Any]:
     student, teacher = models(setting, preset)
     recipe = recipe_of(preset, setting, batch, all_switches=way == WAYS[0])
+    images = batch_of(setting, teacher, recipe)
+    step: Callable[[], None]
     if way == WAYS[2]:
-        step = plain_step(teacher, student, recipe, batch_of(setting, teacher, recipe))
+        lpips = untrained_lpips().to(setting.device)
+        step = partial(plain_step(teacher, student, recipe, lpips), images["pixels"])
     else:
-        step = our_step(teacher, student, recipe, batch_of(setting, teacher, recipe))
+        step = our_step(teacher, student, recipe, images)
     ms = setting.milliseconds(step, 8)
     row = {"preset": preset, "batch": batch, "way": way, "images_per_s": 1000 * batch / ms}
     row |= {"ms": ms, "peak_gib": setting.peak_gib(step)}
@@ -78,8 +77,7 @@ def recipe_of(preset: str, setting: Setting, batch: int, *, all_switches: bool) 
         "compile": all_switches and not setting.smoke,
         "crops": {"image_size": side, "short_side": [side, side], "flip": False},
     }
-    raw = merge(yaml.safe_load(PARAMS.read_text()), read_preset(PRESETS, preset))
-    return validate(merge(raw, {"distill": changes}), Params, where=preset)
+    return of_preset(preset, {"distill": changes})
 
 
 def batch_of(setting: Setting, teacher: DCAE, recipe: Recipe) -> dict[str, Tensor]:
@@ -106,34 +104,6 @@ def our_step(
         prediction, _ = learner.step([batch], weights, lr=1e-4, resting=())
         if adversary is not None:
             adversary.step(prediction, 1e-4)
-
-    return step
-
-
-def plain_step(
-    teacher: DCAE, student: DCAE, recipe: Recipe, batch: dict[str, Tensor]
-) -> Callable[[], None]:
-    """What the original did, from its description: both models encode and decode, fp32."""
-    theirs, ours = (diffusers_model(model).requires_grad_(False) for model in (teacher, student))
-    ours.train().decoder.requires_grad_(True)
-    features: dict[str, Tensor] = {}
-    for name, vae in (("teacher", theirs), ("student", ours)):
-        vae.decoder.conv_act.register_forward_hook(
-            lambda module, inputs, output, name=name: features.update({name: output})
-        )
-    lpips = untrained_lpips().to(batch["pixels"].device)
-    optimizer = torch.optim.AdamW(ours.decoder.parameters(), lr=1e-4)
-
-    def step() -> None:
-        image = to_model_range(batch["pixels"])
-        with torch.no_grad():
-            theirs(image)
-        reconstruction = ours(image).sample
-        loss = F.l1_loss(features["student"], features["teacher"])
-        loss = loss + F.l1_loss(reconstruction, image) + lpips(reconstruction, image).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
 
     return step
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.memory import PRESET, changed_by_preset, peak_gib
+from benchmarks.memory import PRESET, peak_gib
+from benchmarks.recipe import of_preset
 from dcde.data.folder import Photo
 from dcde.distill.memory import LiveBytes, step_bytes
 from tests.helpers.distill_run import models, recipe, run_distill
@@ -33,7 +34,7 @@ def test_w4_v3_at_512_px_fits_24_gb(monkeypatch: pytest.MonkeyPatch) -> None:
     Recomputing blocks takes less.
     """
     monkeypatch.chdir(ROOT)
-    recipe = changed_by_preset(PRESET)
+    recipe = of_preset(PRESET)
 
     def peak(checkpoint: bool) -> float:
         return peak_gib(recipe, batch_size=4, precision="fp32", checkpoint=checkpoint)
