@@ -17,15 +17,16 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.gpu import correctness, decoding, evaluation, repair, training
+from benchmarks.gpu import correctness, decoding, evaluation, repair, runs, training
 from benchmarks.gpu.setting import Setting, about
 from dcde.base.devices import best_device
 from dcde.base.results import write_metrics
 
 PARTS = {
-    "correctness": (correctness.measure, 0.15),
-    "decoding": (decoding.measure, 0.4),
+    "correctness": (correctness.measure, 0.1),
+    "decoding": (decoding.measure, 0.35),
     "training": (training.measure, 0.25),
+    "runs": (runs.measure, 0.1),
     "repair": (repair.measure, 0.1),
     "evaluation": (evaluation.measure, 0.1),
 }

@@ -29,8 +29,7 @@ FP16_STEPS = 50
 
 def measure(setting: Setting) -> dict[str, Any]:
     """Relative errors of the GPU, and what became of fp16's steps; on thin models."""
-    thin = Setting(setting.device, setting.out, setting.seconds, smoke=True)
-    cpu = Setting(torch.device("cpu"), setting.out, setting.seconds, smoke=True)
+    thin, cpu = setting.thinned(), setting.thinned(torch.device("cpu"))
     found: dict[str, Any] = {}
     with exact_fp32():
         for name in ("f32c32-in", "sana", "in-6x"):

@@ -7,10 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.setting import Setting, random_pictures
 from dcde.base.paths import METRIC_NETWORKS
 from dcde.data.crops import Crop
 from dcde.evaluate.evaluate import evaluate
@@ -29,14 +26,9 @@ def measure(setting: Setting) -> dict[str, Any]:
         if METRIC_NETWORKS.is_dir()
         else []
     )
-    rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        crops = []
-        for i in range(count):
-            pixels = rng.integers(256, size=(side // 8, side // 8, 3), dtype=np.uint8)
-            path = Path(folder) / f"{i}.png"
-            Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(path)
-            crops.append(Crop(str(path), side, 0, 0, side))
+        paths = random_pictures(Path(folder) / "pictures", count, side)
+        crops = [Crop(str(path), side, 0, 0, side) for path in paths]
         began = time.monotonic()
         evaluate(
             models,

@@ -10,7 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.full_size import random_model
@@ -51,6 +53,10 @@ class Setting:
         self.seconds, self.began = seconds, time.monotonic()
         self.left_out: list[str] = []
         """What there was no time for."""
+
+    def thinned(self, device: torch.device | None = None) -> Setting:
+        """The same with thin models, on this device or another."""
+        return Setting(device or self.device, self.out, self.seconds, smoke=True)
 
     def seconds_used(self) -> float:
         return time.monotonic() - self.began
@@ -127,6 +133,17 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference over that of what is expected, in double precision on the CPU."""
     a, b = (x.detach().double().cpu() for x in (found, expected))
     return ((a - b).norm() / b.norm()).item()
+
+
+def random_pictures(folder: Path, count: int, side: int) -> list[Path]:
+    """Smooth ones of fixed random values, as PNG files in a new folder."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    paths = [folder / f"{i}.png" for i in range(count)]
+    for path in paths:
+        pixels = rng.integers(256, size=(side // 8, side // 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(path)
+    return paths
 
 
 def about(device: torch.device) -> dict[str, Any]:

@@ -51,18 +51,23 @@ def blame_gradient(
     batches: Sequence[B],
     parameters: Sequence[nn.Parameter],
     any_process: Callable[[bool], bool],
-) -> str:
+) -> str | None:
     """The first term whose own gradient is not finite, found by computing each again.
+
+    None if each is: then it is their sum, or what torch.compile makes of it. The terms are computed
+    without that, as the graph of a compiled module can be walked once only.
 
     Args:
         losses_of: batch to the loss of each term.
         any_process: whether a flag is set on any process; all must ask it equally often.
     """
-    for batch in batches:
-        losses = losses_of(batch)
-        for name, loss in losses.items():
-            gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-            norm = get_total_norm([g for g in gradients if g is not None])
-            if any_process(not math.isfinite(norm.item())):
-                return f"loss.{name}"
-    return "the losses' sum"
+    with torch.compiler.set_stance("force_eager"):
+        for batch in batches:
+            for name, loss in losses_of(batch).items():
+                gradients = torch.autograd.grad(
+                    loss, parameters, retain_graph=True, allow_unused=True
+                )
+                norm = get_total_norm([g for g in gradients if g is not None])
+                if any_process(not math.isfinite(norm.item())):
+                    return f"loss.{name}"
+    return None

@@ -65,7 +65,8 @@ class Learner:
             if train.ema
             else None
         )
-        if train.compile:
+        self.compiled = train.compile
+        if self.compiled:
             self.net.compile()
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.ddp, self.optimizer = accelerator.prepare(self.net, adamw(self.parameters, optimizer))
@@ -152,9 +153,12 @@ class Learner:
         return prediction, losses
 
     def _blame(self, batches: Sequence[Batch], weights: Mapping[str, float]) -> str:
-        return blame_gradient(
+        term = blame_gradient(
             lambda batch: self._losses(self.net, batch, weights)[1],
             batches,
             self.parameters,
             lambda flag: any_process(self.accelerator, flag),
         )
+        if term is None and self.compiled:
+            return "the compiled model (each term's is, where it is not compiled)"
+        return term or "the losses' sum"
