@@ -25,7 +25,7 @@ CHANGES = {
     "distill": {
         "epochs": 2,
         "division_epoch": 1,
-        "samples_per_epoch": 40,
+        "samples_per_epoch": 20,
         "crops_per_image": 4,
         "validation_photos": 0,
         "crops": {"image_size": 64, "short_side": [64, 64], "flip": True},

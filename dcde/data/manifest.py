@@ -40,13 +40,19 @@ class Manifest:
         """Read it back.
 
         Raises:
-            UserError: if it is missing, and if the photos are not those that prepare_data saw.
+            UserError: if it is missing or of another version, and if the photos are not those that
+                prepare_data saw.
         """
         if not path.is_file():
             raise UserError(f"{path}: not found; `dvc repro prepare_data` makes it")
         if (files := path.parent / FILES).is_file():
             check_files(files)
         raw, folder = json.loads(path.read_text()), path.parent
+        if not all(isinstance(entry, list) for entries in raw.values() for entry in entries):
+            raise UserError(
+                f"{path}: written by another version of DCDE; `dvc repro -f prepare_data` writes it"
+                " anew"
+            )
         return cls(
             train=tuple(Photo(os.path.join(folder, name), *rest) for name, *rest in raw["train"]),
             eval=tuple(Crop(os.path.join(folder, name), *rest) for name, *rest in raw["eval"]),

@@ -19,18 +19,17 @@ from dcde.base.errors import UserError
 from dcde.base.processes import check_batch_size, make_accelerator
 from dcde.base.recipe import DistillParams, Recipe
 from dcde.data.folder import Photo
-from dcde.distill.freeze import deep_parameters, freeze
+from dcde.distill.freeze import deep_parameters
 from dcde.distill.latents import cached_crops, drawn_again
 from dcde.distill.plan import plan_crops
-from dcde.distill.projections import Widened, fit_projections
-from dcde.distill.task import DistillTask
+from dcde.distill.projections import Widened, fit_projections, narrow_stages
+from dcde.distill.task import build_task
 from dcde.distill.validation import BEST, Validation, keep_student
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import read_model
-from dcde.model.dcae import stage_taps
 from dcde.model.fold import fold_norms
-from dcde.train.losses import build_terms, need_image, need_teacher
+from dcde.train.losses import build_terms
 from dcde.train.schedules import dynamic_weights
 from dcde.train.trainer import Trainer
 
@@ -79,16 +78,9 @@ def distill(
             "ones than the teacher's: no diffusion model that was made for the teacher fits it"
         )
 
-    # What no term reaches may not train: several processes would wait for its gradient.
-    reached = need_image(weights) or ("feature" in weights and params.tap == 0)
     device = accelerator.device
     channels_last(teacher, device).requires_grad_(False).eval()
-    freeze(
-        student.to(device),
-        encoder=params.freeze_encoder,
-        project_out=params.freeze_project_out or not reached,
-        checkpoint_activations=params.checkpoint_activations,
-    )
+    student.to(device)
     cached = partial(
         cached_crops,
         teacher,
@@ -115,22 +107,12 @@ def distill(
     drawn = plan.training.distinct_crops(params.epochs)
     draws = params.epochs * plan.training.samples
     dataset = cached(drawn, keep_pixels=drawn_again(draws, len(drawn)))
-    stages = stage_taps(student.config.decoder) if "stream" in weights else []
     projections: dict[str, nn.Conv2d] = {}
-    narrower = student.config.decoder.narrower_than(teacher.config.decoder)
-    if stages and narrower:
+    if narrow := narrow_stages(student.config, teacher.config, weights):
+        taps = [f"stage{i}" for i in narrow]
         few = DataLoader(dataset(plan.training.crops(0)[:PROJECTION_CROPS]), params.batch_size)
         latents = (batch["latent"].to(device) for batch in few)
-        taps = [f"stage{i}" for i in narrower]
         projections = fit_projections(student.decoder, teacher.decoder, latents, taps)
-
-    task = DistillTask(
-        student.decoder if params.freeze_encoder else student,
-        fold_norms(teacher.decoder) if need_teacher(weights) else None,
-        params.tap,
-        stages=stages,
-        projections=projections,
-    )
 
     def epoch_done(epoch: int, module: nn.Module) -> Mapping[str, float]:
         shown = _student_with(student, module, device)
@@ -140,7 +122,7 @@ def distill(
         return scores
 
     Trainer(
-        task,
+        build_task(student, fold_norms(teacher.decoder), recipe, projections),
         accelerator=accelerator,
         terms=build_terms(weights, lambda: load_lpips(lpips_weights).to(device)),
         weights_at=weights_at,

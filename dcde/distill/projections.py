@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from dcde.model import DCAEConfig
 from dcde.model.dcae import DCAE, Decoder, Tap
 
 RIDGE = 1e-3
@@ -26,6 +27,11 @@ class Widened(nn.Module):
     def forward(self, x: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]:
         image, features = self.student(x, taps)
         return image, features | {tap: p(features[tap]) for tap, p in self.projections.items()}
+
+
+def narrow_stages(student: DCAEConfig, teacher: DCAEConfig, terms: Collection[str]) -> list[int]:
+    """The stages where the terms compare a stream that is narrower than the teacher's."""
+    return student.decoder.narrower_than(teacher.decoder) if "stream" in terms else []
 
 
 @torch.no_grad()

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from dcde.base.recipe import Recipe
+from dcde.distill.freeze import freeze
 from dcde.distill.projections import Widened
-from dcde.model.dcae import DCAE, Decoder, Tap
+from dcde.model.dcae import DCAE, Decoder, Tap, stage_taps
 from dcde.train.learner import Batch
-from dcde.train.losses import Prediction
+from dcde.train.losses import Prediction, need_image, need_teacher
 
 
 class DistillTask:
@@ -55,3 +57,29 @@ class DistillTask:
             teacher_activations=tuple(targets[stage] for stage in self.stages),
             teacher_image=teacher_image,
         )
+
+
+def build_task(
+    student: DCAE, teacher: Decoder, recipe: Recipe, projections: Mapping[str, nn.Conv2d]
+) -> DistillTask:
+    """What this recipe trains of the student, and with which targets; all else is frozen.
+
+    Args:
+        projections: for the stages that are narrower, see `narrow_stages`.
+    """
+    params, weights = recipe.distill, recipe.loss.weights()
+    # What no term reaches may not train: several processes would wait for its gradient.
+    reached = need_image(weights) or ("feature" in weights and params.tap == 0)
+    freeze(
+        student,
+        encoder=params.freeze_encoder,
+        project_out=params.freeze_project_out or not reached,
+        checkpoint_activations=params.checkpoint_activations,
+    )
+    return DistillTask(
+        student.decoder if params.freeze_encoder else student,
+        teacher if need_teacher(weights) else None,
+        params.tap,
+        stages=stage_taps(student.config.decoder) if "stream" in weights else [],
+        projections=projections,
+    )

@@ -52,6 +52,8 @@ class Evaluation:
     """Model to psnr_db, ssim, lpips (means over the pictures) and one distance for each network."""
     values: dict[str, dict[str, np.ndarray]]
     """Model to psnr_db, ssim and lpips of each picture, in the order of the crops."""
+    seconds: dict[str, float]
+    """Part of the work to what it took here; shards that were there already took nothing."""
 
 
 def image_rows(evaluation: Evaluation, crops: Sequence[Crop]) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ def evaluate(
         for model in models:
             ours = statistics[f"{model}/{network.name}"]
             scores[model][network.name] = frechet_distance(ours, reference)
-    return Evaluation(scores, values)
+    return Evaluation(scores, values, shares.seconds)
 
 
 class _Measure:

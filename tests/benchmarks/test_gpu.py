@@ -30,6 +30,18 @@ def test_a_part_is_measured_and_saved(part: str, tmp_path: Path) -> None:
         errors = {k: v for k, v in found.items() if ": " in k or "after" in k or "losses" in k}
         assert len(errors) == 17
         assert max(errors.values()) < 1e-5, errors
+    if part == "evaluation":
+        assert {"decoding", "lpips"} <= found["shares"].keys()
+        assert sum(found["shares"].values()) == pytest.approx(1)
+
+
+def test_runs_killed_and_shared_end_as_one_alone(tmp_path: Path) -> None:
+    assert run_part("runs", tmp_path, 1.0, smoke=True)
+    found = json.loads((tmp_path / "runs.json").read_text())
+    far = {name: value for name, value in found.items() if "process" in name or "killed" in name}
+    assert len(far) == 2 and max(far.values()) < 0.01, far
+    if not torch.cuda.is_available():
+        assert next(value for name, value in far.items() if "killed" in name) == 0
 
 
 def test_decoding_and_how_it_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

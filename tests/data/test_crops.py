@@ -183,6 +183,13 @@ def test_manifest_survives_moving_its_folder(photos: Path, tmp_path: Path) -> No
     )
 
 
+def test_manifest_of_another_version_says_how_to_write_it_anew(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text('{"train": [{"path": "a.jpg", "width": 64, "height": 64}], "eval": []}')
+    with pytest.raises(UserError, match=r"another version .* `dvc repro -f prepare_data`"):
+        Manifest.load(path)
+
+
 def test_missing_manifest_says_which_stage_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`dvc repro prepare_data` makes it"):
         Manifest.load(tmp_path / "manifest.json")
