@@ -12,7 +12,7 @@ repro: .venv/.repro
 test: .venv/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy dcde stages teacher benchmarks
+	$(BIN)/mypy dcde stages autoencoder benchmarks
 	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=1 $(IN_VENV) pytest -n 2 --dist loadfile
 

@@ -200,13 +200,14 @@ class Recipe(Section):
         return self
 
 
-def check_gan(loss: LossParams, gan: GanParams, train: TrainParams) -> None:
+def check_gan(loss: LossWeights, gan: GanParams, train: TrainParams) -> None:
     """Refuse a GAN that never starts, that steps too often, or has nothing to be balanced with.
 
     Raises:
         ValueError: naming the field.
     """
-    if not loss.gamma:
+    weights = loss.weights()
+    if "gamma" not in weights:
         return
     samples = train.batch_size * train.accumulation_steps
     if gan.ratio < samples:
@@ -219,7 +220,7 @@ def check_gan(loss: LossParams, gan: GanParams, train: TrainParams) -> None:
             f"gan.start: found {gan.start}, expected less than epochs ({train.epochs}), which "
             "count from 0, as loss.gamma is not 0"
         )
-    if gan.adaptive and not (loss.image or loss.lpips or loss.teacher_lpips):
+    if gan.adaptive and not {"image", "lpips", "teacher_lpips"} & weights.keys():
         raise ValueError(
             "gan.adaptive: found true, expected false where no other term compares pictures, to "
             "which gamma could be relative"

@@ -38,14 +38,18 @@ def mean_interval(values: np.ndarray, groups: Sequence[str]) -> Interval | None:
 
 
 def score_intervals(
-    values: Mapping[str, Mapping[str, np.ndarray]], groups: Sequence[str]
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    groups: Sequence[str],
+    *,
+    difference: str = "gap",
+    of: str = "student",
+    minus: str = "teacher",
 ) -> dict[str, dict[str, Interval | None]]:
-    """Intervals of each model's mean scores, and of student minus teacher, picture by picture."""
-    teacher, student = values["teacher"], values["student"]
-    gap = {name: student[name] - teacher[name] for name in teacher}
+    """Intervals of each model's mean scores, and of the difference of two, picture by picture."""
+    columns = {name: values[of][name] - values[minus][name] for name in values[minus]}
     return {
         model: {name: mean_interval(column, groups) for name, column in scores.items()}
-        for model, scores in {**values, "gap": gap}.items()
+        for model, scores in {**values, difference: columns}.items()
     }
 
 

@@ -1,0 +1,66 @@
+"""Measure the model before and after training on the same crops, and show both side by side."""
+
+from autoencoder.paths import (
+    EVAL_METRICS,
+    MANIFEST,
+    METRIC_NETWORKS,
+    PARAMS,
+    PIPELINE,
+    PLOTS,
+    START,
+    TRAINED,
+)
+from dcde.base.autoencoder import AutoencoderParams
+from dcde.base.devices import best_device
+from dcde.base.errors import one_line_errors
+from dcde.base.params_file import load_params
+from dcde.base.processes import shared_run
+from dcde.base.results import write_metrics, write_table
+from dcde.base.say import told
+from dcde.base.work import stage_key, work_dir
+from dcde.data.grid import reconstruction_grid, save_picture
+from dcde.data.manifest import Manifest
+from dcde.data.spread import spread
+from dcde.evaluate.evaluate import evaluate
+from dcde.evaluate.intervals import score_intervals, score_rows
+from dcde.metrics.lpips import load_lpips
+from dcde.metrics.weights import LPIPS_ALEX, frechet_networks
+from dcde.model.checkpoint import read_model
+
+BATCH_SIZE, PICTURES = 8, 6
+
+
+def main() -> None:
+    params = load_params(PARAMS, AutoencoderParams)
+    crops = Manifest.load(MANIFEST).eval
+    models = {"start": read_model(START), "trained": read_model(TRAINED)}
+    state_dir = work_dir() / "autoencoder" / stage_key("eval", PIPELINE)
+    size = params.data.eval_size
+    with shared_run(state_dir):
+        result = evaluate(
+            models,
+            crops,
+            lpips_metric=load_lpips(METRIC_NETWORKS / LPIPS_ALEX),
+            networks=frechet_networks(METRIC_NETWORKS, fid=False, resolution=size),
+            batch_size=BATCH_SIZE,
+            workers=params.runtime.loader_workers(),
+            device=best_device(),
+            state_dir=state_dir,
+            cache_dir=work_dir() / "references",
+        )
+        assert result is not None  # this is the only process
+        before, after = result.scores["start"], result.scores["trained"]
+        gain = {score: after[score] - before[score] for score in after}
+        scores = {**result.scores, "gain": gain}
+        photos = [crop.path for crop in crops]
+        intervals = score_intervals(
+            result.values, photos, difference="gain", of="trained", minus="start"
+        )
+        save_picture(reconstruction_grid(models, spread(crops, PICTURES)), PLOTS / "eval/grid.jpg")
+        write_table(score_rows(scores, intervals), PLOTS / "eval/scores.csv")
+        write_metrics({**scores, "images": len(crops)}, EVAL_METRICS)
+
+
+if __name__ == "__main__":
+    with one_line_errors(), told("eval", PIPELINE):
+        main()

@@ -1,0 +1,22 @@
+"""Where the pipeline of autoencoder/ leaves what it makes, from the repository's root."""
+
+from pathlib import Path
+
+from dcde.metrics.weights import LPIPS_ALEX
+
+ROOT = Path("autoencoder")
+PIPELINE, PARAMS = ROOT / "dvc.yaml", ROOT / "params.yaml"
+
+MANIFEST = ROOT / "data/photos/manifest.json"
+METRIC_NETWORKS = ROOT / "models/metric_networks"
+LPIPS = METRIC_NETWORKS / LPIPS_ALEX
+
+START = ROOT / "models/start"
+PHASES = ("phase1", "phase2", "phase3")
+MODELS = {phase: ROOT / "models" / phase for phase in PHASES}
+BEFORE = dict(zip(PHASES, (START, *MODELS.values()), strict=False))
+"""What each phase begins with."""
+TRAINED = MODELS["phase3"]
+
+PLOTS, SAMPLES = ROOT / "plots", ROOT / "samples"
+EVAL_METRICS = ROOT / "metrics/eval.json"

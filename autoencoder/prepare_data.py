@@ -1,0 +1,18 @@
+"""Fetch the embedded photos or check the user's folder; fix the crops for evaluation."""
+
+from autoencoder.paths import MANIFEST, PARAMS, PIPELINE
+from dcde.base.autoencoder import AutoencoderParams
+from dcde.base.errors import one_line_errors
+from dcde.base.params_file import load_params
+from dcde.base.say import say, told
+from dcde.data.prepare import prepare_photos
+
+
+def main() -> None:
+    found = prepare_photos(load_params(PARAMS, AutoencoderParams).data, MANIFEST)
+    say(f"{len(found.train)} photos for training, {len(found.eval)} crops for evaluation")
+
+
+if __name__ == "__main__":
+    with one_line_errors(), told("prepare_data", PIPELINE):
+        main()

@@ -1,0 +1,63 @@
+"""What training begins with: a named architecture with random weights, or a model to go on from."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dcde.base.errors import UserError
+from dcde.model import DCAE, zoo_config
+from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock, RMSNorm2d
+from dcde.model.hub import HUB_FORM
+from dcde.model.sources import load_model
+from dcde.model.zoo import zoo_names
+
+BRANCH_SCALE = 0.1
+"""Weight of a residual branch's last norm at the start of training."""
+
+
+def is_trained(start: str) -> bool:
+    """Whether it is a model to go on from, rather than the name of an architecture."""
+    return start not in zoo_names()
+
+
+def start_model(start: str, seed: int) -> DCAE:
+    """The model of a source, or one of this architecture with weights drawn from the seed.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if is_trained(start):
+        try:
+            return load_model(start, "start")
+        except UserError as error:
+            if ":" in start or "/" in start:
+                raise
+            raise UserError(
+                f"start: found {start!r}, expected an architecture ({', '.join(zoo_names())}) or "
+                f"a model: bundled:<name>, {HUB_FORM} or an existing folder"
+            ) from error
+    torch.manual_seed(seed)
+    model = DCAE(zoo_config(start))
+    quiet_branches(model)
+    return model
+
+
+def quiet_branches(model: DCAE) -> None:
+    """Start every residual branch small: its last norm gets weight `BRANCH_SCALE`.
+
+    With branches at full scale the residual stream of a model trained briefly outgrows them, and
+    blocks can be dropped at no loss: a teacher whose depth is not used.
+    """
+    for module in model.modules():
+        if isinstance(module, ResBlock):
+            last = module.conv2
+        elif isinstance(module, LiteMLA):
+            last = module.proj
+        elif isinstance(module, GLUMBConv):
+            last = module.point_conv
+        else:
+            continue
+        norm = last.norm
+        assert isinstance(norm, nn.BatchNorm2d | RMSNorm2d)
+        nn.init.constant_(norm.weight, BRANCH_SCALE)
