@@ -22,18 +22,18 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `now` that are others than in `then`, as `section.key` to value.
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs between two trees of settings, as `section.key` to its two values.
 
-    What is null in one of them and a section in the other is one value.
+    A missing value counts as None. What is a section in only one of the trees is one value.
     """
-    found: dict[str, Any] = {}
-    for key, value in now.items():
-        old = then.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            found |= {f"{key}.{name}": inner for name, inner in changed(old, value).items()}
-        elif key not in then or old != value:
-            found[key] = value
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {**then, **now}:
+        old, new = then.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= {f"{key}.{name}": pair for name, pair in changed(old, new).items()}
+        elif old != new:
+            found[key] = (old, new)
     return found
 
 

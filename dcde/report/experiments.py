@@ -12,7 +12,7 @@ from dcde.base.errors import UserError
 from dcde.base.overrides import leaves
 from dcde.base.paths import PARAMS
 from dcde.report.charts import quality_charts
-from dcde.report.page import html_table, render
+from dcde.report.render import html_table, render
 
 NEEDED = ("student.psnr_db", "student.lpips", "gap.psnr_db", "student.decoder_macs_saved_percent")
 """Metrics that a run has once it has finished."""

@@ -46,9 +46,15 @@ def test_dvc_makes_the_new_parameters_of_the_old_and_the_overrides(
     for name, value in changes.items():
         *sections, last = name.split(".")
         (now[sections[0]] if sections else now)[last] = value
-    assert changed(THEN, now) == changes
+    assert {name: new for name, (_, new) in changed(THEN, now).items()} == changes
     for base, other in ((THEN, now), (now, THEN)):
         path = tmp_path / "params.yaml"
         path.write_text(yaml.safe_dump(base))
-        apply_overrides(path, overrides(changed(base, other)))
+        settings = {name: new for name, (_, new) in changed(base, other).items()}
+        apply_overrides(path, overrides(settings))
         assert yaml.safe_load(path.read_text()) == other
+
+
+def test_what_one_tree_lacks_is_none() -> None:
+    then, now = {"a": {"b": 1, "c": 2}, "d": {"e": 3}}, {"a": {"b": 1}, "d": None, "f": 4}
+    assert changed(then, now) == {"a.c": (2, None), "d": ({"e": 3}, None), "f": (None, 4)}
