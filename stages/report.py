@@ -8,6 +8,7 @@ from dcde.base.files import whole_file
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.results import read_table
+from dcde.base.say import say, told
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.model.checkpoint import read_model
@@ -26,6 +27,7 @@ def main() -> None:
     worst = by_lpips[:WORST]
     shown = [*(i for i in spread(range(len(crops)), SHOWN) if i not in worst), *worst]
     models = {name: read_model(folder) for name, folder in paths.MODELS.items()}
+    say(f"{len(shown)} pictures by {len(models)} models")
     record = RunRecord(
         scores=read_table(paths.EVAL_SCORES),
         costs=read_table(paths.PROFILE_COSTS),
@@ -43,5 +45,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), told("report"):
         main()
