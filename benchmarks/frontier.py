@@ -17,8 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.recipe import measure_lines, scored_sets
+from dcde.base.overrides import leaves, overrides
 from dcde.base.paths import PRESETS
-from dcde.commands.preset import overrides, read_preset
+from dcde.commands.preset import read_preset
 from dcde.report.frontier import frontier_figure
 from dcde.report.tables import markdown_table
 
@@ -49,11 +50,11 @@ SIZES: dict[str, dict[str, list[str]]] = {
     "30": {"original": ["prune.depth_list=[0,1,1,1,1]"], "ours": []},
     "20": {
         "original": ["prune.depth_list=[0,1,1,1,1]", "prune.width_list=[16,32,32,128,128]"],
-        "ours": overrides(read_preset(PRESETS, "tiny-5x")),
+        "ours": overrides(leaves(read_preset(PRESETS, "tiny-5x"))),
     },
     "12": {
         "original": ["prune.depth_list=[0,1,1,1,1]", "prune.width_list=[16,32,32,64,64]"],
-        "ours": overrides(read_preset(PRESETS, "tiny-8x")),
+        "ours": overrides(leaves(read_preset(PRESETS, "tiny-8x"))),
     },
     "8": {
         "original": [

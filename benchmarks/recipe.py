@@ -23,13 +23,14 @@ import typer
 import yaml
 
 from dcde.base.devices import best_device
+from dcde.base.overrides import leaves, overrides
 from dcde.base.params import Params
 from dcde.base.params_file import validate
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRESETS, TEACHER
 from dcde.base.results import read_table, write_table
 from dcde.base.work import work_dir
 from dcde.commands.eval import crops_to_score
-from dcde.commands.preset import merge, overrides, read_preset
+from dcde.commands.preset import merge, read_preset
 from dcde.data.crops import Crop, load_images
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
@@ -47,8 +48,8 @@ WHOLE = ["prune.inner_ratio=null", "prune.channels=null"]
 STUDENTS: dict[str, list[str]] = {
     "default": [],
     "whole blocks": ["prune.depth_list=[0,1,2,1,1]", *WHOLE],
-    "a fifth": overrides(read_preset(PRESETS, "tiny-5x")),
-    "an eighth": overrides(read_preset(PRESETS, "tiny-8x")),
+    "a fifth": overrides(leaves(read_preset(PRESETS, "tiny-5x"))),
+    "an eighth": overrides(leaves(read_preset(PRESETS, "tiny-8x"))),
 }
 IDEAS: dict[str, list[str]] = {
     "as it is": [],

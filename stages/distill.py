@@ -6,6 +6,7 @@ from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, STUDENT, TEACHER
 from dcde.base.processes import process_state, shared_run
+from dcde.base.say import told
 from dcde.base.work import stage_key, work_dir
 from dcde.data.grid import reconstruction_grid, save_picture
 from dcde.data.manifest import Manifest
@@ -46,5 +47,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), told("distill"):
         main()

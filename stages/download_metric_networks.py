@@ -5,6 +5,7 @@ from dcde.base.files import whole_folder
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import METRIC_NETWORKS, PARAMS
+from dcde.base.say import told
 from dcde.metrics.weights import write_fid_inputs, write_networks
 
 
@@ -22,5 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), told("download_metric_networks"):
         main()

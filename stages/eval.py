@@ -9,6 +9,7 @@ from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.processes import shared_run
 from dcde.base.results import write_metrics, write_table
+from dcde.base.say import say, told
 from dcde.base.work import stage_key, work_dir
 from dcde.data.grid import reconstruction_grid, save_picture
 from dcde.data.manifest import Manifest
@@ -26,6 +27,7 @@ def main() -> None:
     crops = Manifest.load(paths.MANIFEST).eval
     state_dir = work_dir() / "eval" / stage_key("eval")
     models = {name: read_made(folder) for name, folder in paths.MODELS.items()}
+    say(f"{len(crops)} crops of {params.data.eval_size} px by {len(models)} models")
     with shared_run(state_dir):
         result = evaluate(
             models,
@@ -53,5 +55,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), told("eval"):
         main()

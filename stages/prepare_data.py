@@ -7,6 +7,7 @@ from dcde.base.files import whole_folder
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import MANIFEST, PARAMS, PHOTOS
+from dcde.base.say import say, told
 from dcde.base.work import run_key, work_dir
 from dcde.data.crops import eval_crops
 from dcde.data.embedded import write_photos
@@ -17,6 +18,7 @@ from dcde.data.recorded import record_files
 
 def main() -> None:
     params = load_params(PARAMS, Params).data
+    say(f"photos: {params.source}; {params.eval_crops} crops of each that evaluation gets")
     checked = None
     with whole_folder(PHOTOS) as partial:
         if params.source == "embedded":
@@ -29,9 +31,9 @@ def main() -> None:
         train, val = split_photos(source, params.val_fraction, params.on_bad_image, checked)
         crops = [c for photo in val for c in eval_crops(photo, params.eval_size, params.eval_crops)]
         Manifest(tuple(train), tuple(crops)).save(partial / MANIFEST.name)
-    print(f"{len(train)} photos for training, {len(crops)} crops of {len(val)} for evaluation")
+    say(f"{len(train)} photos for training, {len(crops)} crops of {len(val)} for evaluation")
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), told("prepare_data"):
         main()

@@ -6,6 +6,7 @@ from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import MODELS, PARAMS, PROFILE_COSTS, PROFILE_DECODING, PROFILE_METRICS
 from dcde.base.results import write_metrics, write_table
+from dcde.base.say import say, told
 from dcde.model.checkpoint import read_model
 from dcde.profile.profile import profile_metrics, profile_models
 
@@ -13,6 +14,8 @@ from dcde.profile.profile import profile_metrics, profile_models
 def main() -> None:
     params = load_params(PARAMS, Params)
     models = {name: read_model(folder) for name, folder in MODELS.items()}
+    sizes = ", ".join(map(str, params.profile.resolutions))
+    say(f"{len(models)} models at {sizes} px, {params.profile.runs} runs of each way to decode")
     profile = profile_models(models, params.profile, seed=params.seed, device=best_device())
     write_table(profile.costs, PROFILE_COSTS)
     write_table(profile.decoding, PROFILE_DECODING)
@@ -20,5 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), told("profile"):
         main()

@@ -10,6 +10,7 @@ from dcde.base.params import Params
 from dcde.base.params_file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNE_METRICS, PRUNE_PLOTS, PRUNED, TEACHER
 from dcde.base.results import write_metrics, write_table
+from dcde.base.say import say, told
 from dcde.data.crops import load_images
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
@@ -35,6 +36,7 @@ def main() -> None:
 
     teacher = read_made(TEACHER)
     teacher.config.check_image_size("data.eval_size", params.data.eval_size)
+    say(f"{teacher.config.name}, measured on up to {params.prune.calibration_images} photos")
     pruning = prune(
         teacher,
         params.prune,
@@ -46,15 +48,13 @@ def main() -> None:
     save_model(pruning.student, PRUNED)
     stages = stage_table(teacher.config, pruning)
     write_table(stages, PRUNE_PLOTS / "stages.csv")
-    blocks = influence_table(pruning.blocks)
-    write_table(blocks, PRUNE_PLOTS / "influence.csv", columns=INFLUENCE_COLUMNS)
+    write_table(influence_table(pruning.blocks), PRUNE_PLOTS / "influence.csv", INFLUENCE_COLUMNS)
     share = decoder_macs_share(teacher.config, pruning.student.config)
     write_metrics({"decoder_macs_share": share, **pruning.scores}, PRUNE_METRICS)
-    print(pruning.student.config.name)
     for row in stages:
-        print(f"stage {row['stage']}: blocks {row['kept_blocks'] or '-'}, width {row['width']}")
+        say(f"stage {row['stage']}: blocks {row['kept_blocks'] or '-'}, width {row['width']}")
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), told("prune"):
         main()

@@ -38,6 +38,18 @@ def run_key(settings: Any, files: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def declared_stage(stage: str, pipeline: Path = Path("dvc.yaml")) -> dict[str, Any]:
+    """What a pipeline's file declares of one of its stages.
+
+    Raises:
+        UserError: if the file is missing.
+    """
+    if not pipeline.is_file():
+        raise UserError(f"{pipeline}: not found, expected the pipeline: run it in its folder")
+    declared: dict[str, Any] = yaml.safe_load(pipeline.read_text())["stages"][stage]
+    return declared
+
+
 def stage_key(stage: str, pipeline: Path = Path("dvc.yaml")) -> str:
     """A name for a run of a DVC stage, made of what DVC looks at before it runs the stage again.
 
@@ -49,7 +61,7 @@ def stage_key(stage: str, pipeline: Path = Path("dvc.yaml")) -> str:
             stage's paths are relative to.
     """
     root = pipeline.parent
-    declared = yaml.safe_load(pipeline.read_text())["stages"][stage]
+    declared = declared_stage(stage, pipeline)
     params = yaml.safe_load((root / "params.yaml").read_text())
     tracked = {name: _value(params, name) for name in declared["params"]}
     return run_key([stage, tracked], _files(root / dep for dep in declared["deps"]))

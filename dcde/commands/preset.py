@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 import yaml
 
 from dcde.base.errors import UserError, one_line_errors
+from dcde.base.overrides import leaves, overrides
 from dcde.base.paths import PRESETS
 from dcde.model import DCAEConfig, DecoderConfig
 from dcde.model.costs import saved_percent, static_costs
@@ -68,19 +68,6 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         nested = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(old, value) if nested else value  # type: ignore[arg-type]
     return merged
-
-
-def overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`section.key=value` for each leaf, values as YAML without spaces."""
-    found: list[str] = []
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            found += overrides(value, f"{name}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-            found.append(f"{name}={text}")
-    return found
 
 
 @dataclass(frozen=True)
@@ -164,7 +151,8 @@ def preset(
         if show_list or name is None:
             typer.echo(_table())
         else:
-            typer.echo(" ".join(f"-S {pair}" for pair in overrides(read_preset(PRESETS, name))))
+            settings = leaves(read_preset(PRESETS, name))
+            typer.echo(" ".join(f"-S {pair}" for pair in overrides(settings)))
 
 
 def _table() -> str:

@@ -1,15 +1,17 @@
-"""Pictures as models reconstruct them, beside the original."""
+"""Pictures as models reconstruct them, beside the original and on a page that compares them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -26,9 +28,14 @@ from dcde.metrics.pictures import psnr_db
 from dcde.metrics.weights import find_networks
 from dcde.model import DCAE
 from dcde.model.sources import load_model
+from dcde.report.pictures import Picture
+from dcde.report.render import render
 
 LPIPS_MIN_SIDE = 31
 """Pixels that AlexNet's convolutions and poolings need."""
+PAGE = "index.html"
+SINGLE = "single"
+"""The folder of the pictures that the page shows, which would be too large to lie in it."""
 
 
 @torch.inference_mode()
@@ -60,33 +67,64 @@ def caption(name: str, picture: Tensor, original: Tensor, lpips_metric: nn.Modul
 def write_reconstructions(
     models: Mapping[str, DCAE], images: Sequence[Path], folder: Path, lpips_metric: nn.Module
 ) -> list[Path]:
-    """Write each picture beside what each model makes of it, as PNG; the files' paths.
+    """Write each picture beside what each model makes of it, as PNG, and a page of all.
 
     Args:
         models: column to model.
         images: files, or folders of which all images are taken.
-        folder: Where the pictures go, named as the originals.
+        folder: where they go: sheets named as the originals, the page, and in `SINGLE` the pictures
+            that it shows.
         lpips_metric: (image, image) in [-1, 1] to a distance.
+
+    Returns:
+        Paths of the sheets, and of the page.
 
     Raises:
         UserError: before any is written, if one can't be read or two would have one name.
     """
-    targets = _targets(images, folder)
+    targets = _targets(images, folder, ["input", *models])
     for path in tqdm(targets, desc="check images", unit="image"):
         read_rgb(path)
+    pictures = []
     for path, target in tqdm(targets.items(), desc="reconstruct", unit="image"):
         original = torch.from_numpy(np.array(read_rgb(path))).permute(2, 0, 1)
-        row = {f"input: {original.shape[2]} x {original.shape[1]}": original}
+        height, width = original.shape[1:]
+        versions = {"input": original}
+        captions = [f"input: {width} x {height}"]
         for name, model in models.items():
-            picture = reconstruct(model, original)
-            row[caption(name, picture, original, lpips_metric)] = picture
-        with whole_file(target) as partial:
-            picture_grid([row], list(row)).save(partial, format="PNG")
-    return list(targets.values())
+            versions[name] = reconstruct(model, original)
+            captions.append(caption(name, versions[name], original, lpips_metric))
+        _save(picture_grid([dict(zip(captions, versions.values(), strict=True))], captions), target)
+        singles = _singles(target, folder, list(versions))
+        for pixels, single in zip(versions.values(), singles.values(), strict=True):
+            _save(Image.fromarray(pixels.permute(1, 2, 0).numpy()), single)
+        places = {name: quote(p.relative_to(folder).as_posix()) for name, p in singles.items()}
+        pictures.append(Picture("; ".join([str(path), *captions]), width, height, places))
+    page = folder / PAGE
+    with whole_file(page) as partial:
+        partial.write_text(
+            render(
+                pictures,
+                title="DCDE: pictures reconstructed",
+                subtitle=f"The input and what became of it: {', '.join(models)}.",
+            )
+        )
+    return [*targets.values(), page]
 
 
-def _targets(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Each image file, and the file to write for it: below its own folder where one was given."""
+def _save(picture: Image.Image, path: Path) -> None:
+    with whole_file(path) as partial:
+        picture.save(partial, format="PNG")
+
+
+def _singles(target: Path, folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Where the page has each version of the picture whose sheet is `target`."""
+    own = folder / SINGLE / target.relative_to(folder).with_suffix("")
+    return {name: own / f"{name}.png" for name in names}
+
+
+def _targets(images: Sequence[Path], folder: Path, versions: Sequence[str]) -> dict[Path, Path]:
+    """Each image file, and the sheet to write for it: below its own folder where one was given."""
     targets: dict[Path, Path] = {}
     for given in images:
         if not given.exists():
@@ -97,10 +135,11 @@ def _targets(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     originals = {path.resolve() for path in targets}
     taken: dict[Path, Path] = {}
     for path, target in targets.items():
-        if target.resolve() in originals:
-            raise UserError(f"{target}: would replace an original; choose another --out")
-        if (other := taken.setdefault(target, path)) != path:
-            raise UserError(f"{other} and {path} would both be written to {target}")
+        for file in (target, *_singles(target, folder, versions).values()):
+            if file.resolve() in originals:
+                raise UserError(f"{file}: would replace an original; choose another --out")
+            if (other := taken.setdefault(file, path)) != path:
+                raise UserError(f"{other} and {path} would both be written to {file}")
     return targets
 
 
@@ -115,7 +154,11 @@ def reconstruct_command(
         ),
     ] = None,
 ) -> None:
-    """Show images beside their reconstructions, with PSNR and LPIPS."""
+    """Show images beside their reconstructions, with PSNR and LPIPS.
+
+    Writes a PNG for each image, and index.html, which compares them with a slider and by their
+    difference.
+    """
 
     with one_line_errors():
         if teacher is None and model == DEFAULT_MODEL:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from dcde.base.devices import channels_last, check_compiler
 from dcde.base.errors import UserError
 from dcde.base.processes import check_batch_size, make_accelerator
 from dcde.base.recipe import DistillParams, Recipe
+from dcde.base.say import say
 from dcde.data.folder import Photo
 from dcde.distill.freeze import deep_parameters
 from dcde.distill.latents import cached_crops, drawn_again
@@ -72,6 +74,14 @@ def distill(
     if params.compile:
         check_compiler("distill.compile")
 
+    steps = params.epochs * math.ceil(
+        plan.training.samples // params.batch_size / params.accumulation_steps
+    )
+    say(
+        f"{steps} steps on {params.batch_size * params.accumulation_steps} crops of "
+        f"{params.crops.image_size} px each, in {params.epochs} epochs, and {len(plan.validation)} "
+        "crops to validate on after each"
+    )
     if accelerator.is_main_process and not params.freeze_encoder:
         tqdm.write(
             "warning: distill.freeze_encoder is false, so that the student's latents become other "

@@ -72,6 +72,7 @@ def quality_charts(points: Mapping[str, tuple[float, float, float]]) -> list[Mar
             axes.scatter(xs, ys, label=label, color=color)
             for name, x, y in zip(group, xs, ys, strict=True):
                 axes.annotate(name, (x, y), xytext=(5, 5), textcoords="offset points")
+        axes.margins(y=0.15)  # names of points stay below the title
         axes.set_xlim(0, 108)
         axes.set_xlabel("decoder MACs, % of the teacher's")
         figure.legend(frameon=False, loc="outside lower center", ncols=4)

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from dcde.base.errors import UserError
+from dcde.base.overrides import leaves
 from dcde.base.paths import PARAMS
 from dcde.report.charts import quality_charts
-from dcde.report.page import html_table, render
+from dcde.report.render import html_table, render
 
 NEEDED = ("student.psnr_db", "student.lpips", "gap.psnr_db", "student.decoder_macs_saved_percent")
 """Metrics that a run has once it has finished."""
@@ -57,7 +58,7 @@ def read_experiments() -> list[Experiment]:
     if not finished:
         raise UserError("no finished run found, expected one: `dvc repro` or `dvc exp run` first")
     base: Mapping[str, Any] = next((row for row in rows if row["typ"] == "baseline"), {})
-    params = _leaves(yaml.safe_load(PARAMS.read_text()))
+    params = list(leaves(yaml.safe_load(PARAMS.read_text())))
     # DVC lists the commit, then its experiments from the newest on.
     oldest_first = sorted(reversed(finished), key=lambda row: row["typ"] != "baseline")
     return [_experiment(row, base, params) for row in oldest_first]
@@ -67,14 +68,6 @@ def _experiment(row: Mapping[str, Any], base: Mapping[str, Any], params: list[st
     changed = {name: row[name] for name in params if row.get(name) != base.get(name)}
     metrics = {key: value for key, value in row.items() if isinstance(value, float)}
     return Experiment(row["Experiment"] or row["rev"], changed, metrics)
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for key, value in tree.items():
-        nested = isinstance(value, Mapping)
-        found += _leaves(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
-    return found
 
 
 def experiments_page(experiments: list[Experiment]) -> str:

@@ -2,85 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
-import torch
-from jinja2 import Environment
 from markupsafe import Markup
-from PIL import Image
-from torch import Tensor
 
-from dcde.data.crops import Crop, load_crop
-from dcde.data.pixels import to_model_range, to_uint8
-from dcde.model import DCAE
-from dcde.model.shared_encoders import SharedEncoders
+from dcde.base.overrides import value_text
+from dcde.report.changes import Change, Changes, git
 from dcde.report.charts import Curve, curve_chart, quality_charts, svg
 from dcde.report.frontier import TEACHER, frontier_figure, measured
+from dcde.report.pictures import WEBP_QUALITY, Picture
+from dcde.report.render import html_table, render
 from dcde.report.tables import SCORES
-
-WEBP_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An evaluation crop as input and as each model decodes it, with a line about it."""
-
-    caption: str
-    images: Mapping[str, str]
-    """Name to data URI."""
-
-
-@torch.inference_mode()
-def decode_pictures(
-    models: Mapping[str, DCAE], crops: Sequence[Crop], rows: Sequence[Mapping[str, Any]]
-) -> list[Picture]:
-    """Encode and decode crops by each model.
-
-    Args:
-        rows: the scores of each crop, see `dcde.evaluate.evaluate.image_rows`.
-    """
-    encode = SharedEncoders(models)
-    pictures = []
-    for crop, row in zip(crops, rows, strict=True):
-        pixels = load_crop(crop)[None]
-        latents = encode(to_model_range(pixels))
-        decoded = {name: to_uint8(models[name].decode(x)) for name, x in latents.items()}
-        images = {name: _data_uri(x[0]) for name, x in {"input": pixels, **decoded}.items()}
-        scores = [
-            f"{name} {float(row[f'{name}.psnr_db']):.2f} dB, "
-            f"LPIPS {float(row[f'{name}.lpips']):.3f}"
-            for name in models
-        ]
-        pictures.append(Picture("; ".join([row["crop"], *scores]), images))
-    return pictures
-
-
-def _data_uri(pixels: Tensor) -> str:
-    """(3, H, W) uint8 as a WebP picture in a URI."""
-    buffer = io.BytesIO()
-    picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-    picture.save(buffer, "WEBP", quality=WEBP_QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table of escaped cells."""
-    head = Markup("").join(Markup("<th>{}</th>").format(cell) for cell in header)
-    body = Markup("").join(
-        Markup("<tr>{}</tr>").format(
-            Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row)
-        )
-        for row in rows
-    )
-    return Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body)
-
 
 Table = Sequence[Mapping[str, str]]
 """The rows of a CSV file, see `dcde.base.results.read_table`."""
@@ -103,6 +37,8 @@ class RunRecord:
     data: str
     params: str
     """The text of params.yaml."""
+    changes: Changes | None
+    """Against the last commit; None where there is none."""
 
 
 def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
@@ -121,7 +57,7 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
     facts = [
         ("teacher", run.teacher),
         ("photos", run.data),
-        ("commit", _commit()),
+        ("commit", git("describe", "--always", "--dirty") or ""),
         ("machine", run.decoding[0]["device"]),
     ]
     return render(
@@ -133,7 +69,9 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
         table_note="The gap is student minus teacher. In brackets: 95% intervals of the mean over "
         "all photos of this kind. The decoding time is that of the plain decoder over the "
         "teacher's.",
-        worst=worst,
+        pictures_note=f"The last {worst} are those where the student's LPIPS is worst. Pictures "
+        f"are stored as WebP of quality {WEBP_QUALITY}.",
+        **(_changes(run.changes) if run.changes else {"command": "dvc repro"}),
         quality_charts=quality_charts({"student": point}),
         frontier=_frontier(run, macs_percent / 100) if run.teacher == TEACHER else "",
         training_charts=[
@@ -145,6 +83,39 @@ def run_page(run: RunRecord, pictures: Sequence[Picture], *, worst: int) -> str:
         run=html_table(["", ""], facts),
         params=run.params,
     )
+
+
+def _changes(changes: Changes) -> dict[str, Any]:
+    """What the page says about the run's difference from the last commit."""
+    commit = changes.commit
+    params = [
+        [name, value_text(then), value_text(now)] for name, (then, now) in changes.params.items()
+    ]
+    metrics = [[name, *_numbers(change)] for name, change in changes.metrics.items()]
+    tables = [
+        html_table([head, *rest], rows)
+        for head, rest, rows in (
+            ("parameter", ("then", "now"), params),
+            ("metric", ("then", "now", "difference"), metrics),
+        )
+        if rows
+    ]
+    return {
+        "changes": tables,
+        "changes_note": f"Against commit {commit}; what is not listed is the same."
+        if tables
+        else f"No parameter differs from those of commit {commit}, and no metric that it has.",
+        "command": changes.command,
+        "command_note": f"on commit {commit}"
+        + (f" with the changes that it lacks in {', '.join(changes.code)}" if changes.code else ""),
+    }
+
+
+def _numbers(change: Change) -> list[str]:
+    """A metric then and now, and what was added to it."""
+    then, now = change
+    added = "" if then is None or now is None else f"{now - then:+.3g}"
+    return [*("" if value is None else f"{value:.6g}" for value in change), added]
 
 
 def _frontier(run: RunRecord, decoder_macs: float) -> Markup:
@@ -208,29 +179,3 @@ def _with_interval(cell: Mapping[str, str], digits: str) -> str:
     low, high = cell["low"], cell["high"]
     within = f"\n[{float(low):{digits}}, {float(high):{digits}}]" if low else ""
     return f"{float(cell['mean']):{digits}}{within}"
-
-
-def _commit() -> str:
-    """The commit at hand and whether files differ from it; empty outside of git."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def render(pictures: Sequence[Picture], **values: Any) -> str:
-    """The page from `dcde/report/page.html`, whose variables `values` are.
-
-    Sections that get nothing to show are left out.
-    """
-    template = (files("dcde.report") / "page.html").read_text()
-    raw = json.dumps([{"caption": p.caption, "images": dict(p.images)} for p in pictures])
-    return (
-        Environment(autoescape=True)
-        .from_string(template)
-        .render(
-            pictures=Markup(raw.replace("<", "\\u003c")),  # no caption may end the script element
-            columns=list(pictures[0].images) if pictures else [],
-            webp_quality=WEBP_QUALITY,
-            **values,
-        )
-    )

@@ -14,7 +14,7 @@ from dcde.base.errors import UserError
 from dcde.base.params import Params
 from dcde.base.params_file import validate
 from dcde.commands.app import app
-from dcde.commands.preset import merge, overrides, preset_names, preset_row, read_preset
+from dcde.commands.preset import merge, preset_names, preset_row, read_preset
 from dcde.model.zoo import STUDENT_DEPTHS, zoo_config
 from tests.helpers.tiny import ROOT
 
@@ -134,8 +134,3 @@ def test_unknown_preset_lists_those_there_are() -> None:
         read_preset(PRESETS, "w9")
     with pytest.raises(UserError, match="run it in the repository's root"):
         read_preset(Path("nowhere"), "w9")
-
-
-def test_overrides_are_flat_and_without_spaces() -> None:
-    settings = {"a": {"b": [0, 1], "c": None}, "d": True, "e": "x:y", "f": 1e-6}
-    assert overrides(settings) == ["a.b=[0,1]", "a.c=null", "d=true", "e=x:y", "f=1e-06"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,8 +76,10 @@ def test_a_folder_of_all_kinds(
     models = {"teacher": tiny_model, "student": tiny_model}
     write_reconstructions(models, [pictures], out, lpips_metric)
     names = {"phone", "grey", "alpha", "cmyk", "deep", "moving", "below/dot"}
-    assert {str(p.relative_to(out)) for p in out.rglob("*.*")} == {f"{n}.png" for n in names}
-    for path in out.rglob("*.png"):
+    sheets = [out / f"{name}.png" for name in names]
+    singles = [out / f"single/{n}/{v}.png" for n in names for v in ("input", "teacher", "student")]
+    assert {p for p in out.rglob("*.*")} == {*sheets, *singles, out / "index.html"}
+    for path in sheets:
         with Image.open(path) as sheet:
             # Three columns, each wide enough for its caption, below one line of text.
             assert sheet.width >= 3 * 150 and sheet.height > (24 if path.stem == "dot" else 60)
@@ -84,6 +87,31 @@ def test_a_folder_of_all_kinds(
         assert sheet.getpixel((30, 40)) == (156, 156, 156)  # 40,000 / 257
     with Image.open(out / "phone.png") as sheet:
         assert sheet.height == 60 + 24
+    with Image.open(out / "single/phone/student.png") as single:
+        assert single.size == (40, 60)
+
+
+def test_the_page_compares_the_files_beside_it(
+    pictures: Path, tmp_path: Path, tiny_model: DCAE, lpips_metric: nn.Module, browser: Any
+) -> None:
+    """Of large pictures too it stays small; a name may have what means something in a URL."""
+    odd, out = pictures / "a #1?%20.png", tmp_path / "out"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 1500, 3), np.uint8)).save(odd)
+    paths = write_reconstructions({"model": tiny_model}, [odd, pictures], out, lpips_metric)
+    assert paths[-1] == out / "index.html" and paths[-1].stat().st_size < 20_000
+    browser.set_window_size(1400, 900)
+    browser.get(paths[-1].as_uri())
+    browser.find_element("tag name", "body").send_keys("nnp")
+    for place in ("over", "under"):
+        browser.execute_script(f"return document.getElementById('{place}').decode()")
+        assert browser.find_element("id", place).get_property("naturalWidth") == 60
+    browser.find_element("tag name", "body").send_keys("p")
+    browser.execute_script("return document.getElementById('over').decode()")
+    shown = browser.find_element("id", "over").rect
+    assert 500 < shown["width"] < 560
+    assert shown["width"] / shown["height"] == pytest.approx(1500 / 700, rel=0.01)
+    assert browser.find_element("id", "caption").text.startswith(f"{odd}; input: 1500 x 700; model")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 def test_a_bad_picture_stops_all_before_the_first(
@@ -105,6 +133,11 @@ def test_names_that_would_collide_are_refused(
         write_reconstructions(models, [pictures], tmp_path / "out", lpips_metric)
     with pytest.raises(UserError, match=r"grey\.png: would replace an original"):
         write_reconstructions(models, [pictures / "grey.png"], pictures, lpips_metric)
+    (pictures / "grey.jpg").unlink()
+    (pictures / "single/grey").mkdir(parents=True)
+    (pictures / "single/grey/model.png").write_bytes((pictures / "grey.png").read_bytes())
+    with pytest.raises(UserError, match=r"would both be written to .*single/grey/model\.png"):
+        write_reconstructions(models, [pictures], tmp_path / "out", lpips_metric)
     with pytest.raises(UserError, match="nowhere: not found, expected an image or a folder"):
         write_reconstructions(models, [Path("nowhere")], tmp_path / "out", lpips_metric)
 
@@ -121,7 +154,7 @@ def test_command_shows_the_pipelines_teacher_and_student(
     runner = CliRunner()
     done = runner.invoke(app, ["reconstruct", str(pictures / "grey.png"), "--out", "out"])
     assert done.exit_code == 0, done.output
-    assert done.stdout == "out/grey.png\n"
+    assert done.stdout == "out/grey.png\nout/index.html\n"
     with Image.open("out/grey.png") as sheet:
         three_columns = sheet.width
     command = ["reconstruct", str(pictures / "grey.png"), "--out", "out"]

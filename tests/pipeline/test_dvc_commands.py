@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dcde.base.paths import EVAL_METRICS
+from dcde.base.paths import EVAL_METRICS, REPORT
 from tests.helpers.tiny import run
 from tests.helpers.workspace import change_params, commit, dcde, dvc, git, identify, ran
 
@@ -45,6 +45,20 @@ def test_an_experiments_metrics_say_what_it_bought(tried: Path) -> None:
     assert {"student.psnr_db", "gap.lpips"} <= rows
     assert rows <= scores | gaps | recovered | {"student.latency_over_teacher"}
     assert "loss.gamma" in json.loads(dvc(tried, "params", "diff", "--json"))["params.yaml"]
+
+
+def test_an_experiments_report_says_what_it_changed_and_how_to_make_it_again(tried: Path) -> None:
+    page = (tried / REPORT).read_text()
+    assert "<tr><td>loss.gamma</td><td>0.0</td><td>0.3</td></tr>" in page
+    committed, experiment = (
+        json.loads(text)["student"]["psnr_db"]
+        for text in (git(tried, "show", f"HEAD:{EVAL_METRICS}"), (tried / EVAL_METRICS).read_text())
+    )
+    row = f"<td>student.psnr_db</td><td>{committed:g}</td><td>{experiment:g}</td>"
+    assert row in page and "<td>teacher.psnr_db</td>" not in page
+    head = git(tried, "rev-parse", "--short", "HEAD").strip()
+    assert f"on commit {head}:</p>\n" in page
+    assert '<pre class="command">dvc exp run -S loss.gamma=0.3</pre>' in page
 
 
 def test_table_of_experiments_fits_a_screen(tried: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -35,6 +36,7 @@ def test_a_full_size_prune_is_quick_and_small(in_folder: Path) -> None:
     Path("params.yaml").write_text(
         yaml.safe_dump(merge(params, read_preset(ROOT / "presets", "w4-v3")))
     )
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
 
     start = time.monotonic()
     process = subprocess.Popen(

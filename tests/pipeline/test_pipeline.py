@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dcde.base.files import sha256_of
 from dcde.base.paths import (
@@ -34,7 +35,7 @@ from dcde.base.results import read_table
 from dcde.commands.preset import read_preset
 from dcde.model.checkpoint import read_model
 from tests.helpers.tiny import ROOT, run
-from tests.helpers.workspace import change_params, dcde, dvc, ran
+from tests.helpers.workspace import STAGES, change_params, dcde, dvc, git, ran
 
 
 def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
@@ -63,6 +64,30 @@ def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
     assert not list((workspace / ".dcde/distill").glob("[!.]*"))
 
 
+COUNTED = {
+    "prepare_data": "4 crops of 2 for evaluation",
+    "download_teacher": "teacher: bundled:dc-ae-f16c16-photos",
+    "prune": "measured on up to 32 photos",
+    "distill": "8 steps on 4 crops of 64 px each, in 2 epochs, and 4 crops to validate on",
+    "eval": "4 crops of 128 px by 3 models",
+    "profile": "3 models at 64 px, 3 runs of each way to decode",
+    "report": "4 pictures by 3 models",
+}
+"""What stages say of the finished run that can be counted beforehand."""
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_a_stage_says_what_it_will_do_and_what_it_wrote(finished_run: Path, stage: str) -> None:
+    printed = finished_run.with_suffix(".printed").read_text()
+    declared = yaml.safe_load((finished_run / "dvc.yaml").read_text())["stages"][stage]
+    start, _, rest = printed.partition(f"\n{stage}: {declared['desc']}\n")
+    assert (f"Running stage '{stage}'" in start and "Running stage" in rest) or stage == "report"
+    said = rest.partition("Running stage")[0]
+    assert COUNTED.get(stage, "") in said
+    outs = [out if isinstance(out, str) else next(iter(out)) for out in declared["outs"]]
+    assert re.search(rf"^{stage}: wrote {', '.join(outs)} in 0:\d\d:\d\d$", said, re.MULTILINE)
+
+
 def test_metrics_are_few_and_hold_no_timing_but_one_ratio(workspace: Path) -> None:
     shown = json.loads(dvc(workspace, "metrics", "show", "--json"))[""]["data"]
     rows = {
@@ -89,8 +114,11 @@ def test_report_shows_the_run(workspace: Path) -> None:
     ratio = json.loads((workspace / PROFILE_METRICS).read_text())["student"]["latency_over_teacher"]
     assert by_name["student"][3] == f"{ratio:.2f}"
     assert sum(row[1:2] == ["optimized"] for row in cells) == 3
-    assert page.count("data:image/webp") == 4 * (4 + 4)  # 4 crops spread, and as the worst 4
+    assert page.count("data:image/webp") == 4 * 4  # 4 crops, each once
     assert "validation/lpips" in page and "division_epoch: 1" in page
+    head = git(workspace, "rev-parse", "--short", "HEAD~1").strip()  # HEAD has this run's results
+    assert f"No parameter differs from those of commit {head}" in page
+    assert "dvc repro</pre>" in page
 
 
 def test_eval_command_gives_the_stages_scores(workspace: Path) -> None:

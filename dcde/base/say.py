@@ -1,0 +1,33 @@
+"""What a stage tells the person who runs it: what it will do, and at its end what it wrote."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from dcde.base.work import declared_stage
+
+
+def say(line: str) -> None:
+    """Print a line at once; of several processes that share a run, the first prints it."""
+    if os.environ.get("RANK", "0") == "0":  # as torchrun and `accelerate launch` number them
+        print(line, flush=True)
+
+
+@contextmanager
+def told(stage: str) -> Iterator[None]:
+    """Run a stage between two lines: its description in dvc.yaml, and what it wrote in what time.
+
+    Raises:
+        UserError: if there is no dvc.yaml.
+    """
+    declared = declared_stage(stage)
+    say(f"{stage}: {declared['desc']}")
+    start = time.monotonic()
+    yield
+    written = [out if isinstance(out, str) else next(iter(out)) for out in declared["outs"]]
+    taken = timedelta(seconds=round(time.monotonic() - start))
+    say(f"{stage}: wrote {', '.join(written)} in {taken}")
