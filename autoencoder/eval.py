@@ -2,6 +2,7 @@
 
 from autoencoder.paths import (
     EVAL_METRICS,
+    LPIPS,
     MANIFEST,
     METRIC_NETWORKS,
     PARAMS,
@@ -24,7 +25,7 @@ from dcde.data.spread import spread
 from dcde.evaluate.evaluate import evaluate
 from dcde.evaluate.intervals import score_intervals, score_rows
 from dcde.metrics.lpips import load_lpips
-from dcde.metrics.weights import LPIPS_ALEX, frechet_networks
+from dcde.metrics.weights import frechet_networks
 from dcde.model.checkpoint import read_model
 
 BATCH_SIZE, PICTURES = 8, 6
@@ -40,7 +41,7 @@ def main() -> None:
         result = evaluate(
             models,
             crops,
-            lpips_metric=load_lpips(METRIC_NETWORKS / LPIPS_ALEX),
+            lpips_metric=load_lpips(LPIPS),
             networks=frechet_networks(METRIC_NETWORKS, fid=False, resolution=size),
             batch_size=BATCH_SIZE,
             workers=params.runtime.loader_workers(),

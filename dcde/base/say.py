@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from dcde.base.work import declared_stage
 
@@ -18,13 +19,13 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def told(stage: str) -> Iterator[None]:
+def told(stage: str, pipeline: Path = Path("dvc.yaml")) -> Iterator[None]:
     """Run a stage between two lines: its description in dvc.yaml, and what it wrote in what time.
 
     Raises:
         UserError: if there is no dvc.yaml.
     """
-    declared = declared_stage(stage)
+    declared = declared_stage(stage, pipeline)
     say(f"{stage}: {declared['desc']}")
     start = time.monotonic()
     yield

@@ -1,12 +1,27 @@
-"""The task behind the bundled teacher: encoder and decoder trained together."""
+"""Training a whole autoencoder: what is trained in a phase, and what must stay as it is."""
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import Any, get_args
 
+import pytest
+import torch
+import yaml
+
+from dcde.autoencode.parts import train_part
+from dcde.autoencode.phase import train_phase
+from dcde.autoencode.start import BRANCH_SCALE, quiet_branches, start_model
+from dcde.autoencode.task import AutoencodeTask
+from dcde.base.autoencoder import AutoencoderParams, Part
+from dcde.base.errors import UserError
+from dcde.commands.preset import merge
+from dcde.data.crops import eval_crops
+from dcde.data.folder import Photo
 from dcde.model import DCAE
 from dcde.train.losses import ENCODER_TERMS, IMAGE_TERMS
-from teacher.autoencode import BRANCH_SCALE, AutoencodeTask, quiet_branches
+from tests.helpers.distill_run import curve, same_weights
+from tests.helpers.tiny import ROOT, randomize, tiny_config
 
 
 def test_prediction_has_what_the_encoders_terms_need(tiny_model: DCAE) -> None:
@@ -41,3 +56,133 @@ def test_quiet_branches_leave_the_stream_nearly_alone(tiny_model: DCAE) -> None:
     quiet = block(x) - x
     torch.testing.assert_close(quiet, loud * (BRANCH_SCALE / scale)[:, None, None])
     assert quiet.norm() < 0.2 * before.norm()
+
+
+OPTIMIZER = {"lr": 3e-4, "betas": [0.9, 0.999], "weight_decay": 0.0, "cosine_t0": 4}
+OPTIMIZER |= {"cosine_t_mult": 1, "eta_min": 0.0, "warmup_steps": 0}
+
+
+def parameters(**phase: Any) -> AutoencoderParams:
+    """The committed ones, with a first phase of seconds."""
+    raw = yaml.safe_load((ROOT / "autoencoder/params.yaml").read_text())
+    crops = {"image_size": 32, "short_side": [32, 64], "flip": True}
+    short = {"epochs": 2, "samples_per_epoch": 16, "crops": crops}
+    short["loss"] = {"image": 1.0, "lpips": 0.0, "latent": 1e-3}
+    return AutoencoderParams.model_validate(
+        merge(raw, {"phase1": {**short, **phase}, "runtime": {"log_every": 1}})
+    )
+
+
+def run_phase(
+    model: DCAE, params: AutoencoderParams, photos: tuple[Photo, ...], networks: Path, folder: Path
+) -> DCAE:
+    train_phase(
+        model,
+        "phase1",
+        params,
+        photos=photos,
+        validation=[eval_crops(photo, 64, 1)[0] for photo in photos[:2]],
+        lpips_weights=networks / "lpips_alex.safetensors",
+        state_dir=folder,
+    )
+    return model
+
+
+def fresh_model() -> DCAE:
+    model = DCAE(tiny_config())
+    randomize(model)
+    return model
+
+
+TRAINED = {
+    "all": {"encoder.", "decoder."},
+    "decoder": {"decoder."},
+    "middle": {
+        "encoder.stages.3.",
+        "encoder.project_out.",
+        "decoder.project_in.",
+        "decoder.stages.3.",
+    },
+    "head": {"decoder.stages.1.", "decoder.project_out."},
+}
+
+
+@pytest.mark.parametrize("part", get_args(Part))
+def test_a_phase_moves_its_part_and_nothing_else(
+    part: Part, photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path
+) -> None:
+    """Neither weights nor the statistics of batch norms of what is frozen."""
+    before, model = fresh_model(), fresh_model()
+    params = parameters(trains=part, ema=0.5)
+    run_phase(model, params, photo_list, networks, tmp_path)
+    moved = [
+        name
+        for name, tensor in model.state_dict().items()
+        if not torch.equal(tensor, before.state_dict()[name])
+    ]
+    prefixes = tuple(TRAINED[part])
+    assert moved and all(name.startswith(prefixes) for name in moved)
+    assert all(any(name.startswith(prefix) for name in moved) for prefix in prefixes)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {n for n, _ in before.named_parameters() if n.startswith(prefixes)}
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [
+        "epoch_001.jpg",
+        "epoch_002.jpg",
+    ]
+    assert list(curve(tmp_path, "validation/psnr_db")) == [3, 7]
+
+
+def test_training_makes_the_pictures_better(
+    photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path
+) -> None:
+    params = parameters(
+        epochs=4, samples_per_epoch=80, ema=0.0, optimizer={**OPTIMIZER, "lr": 3e-3}
+    )
+    run_phase(fresh_model(), params, photo_list, networks, tmp_path)
+    scores = list(curve(tmp_path, "validation/psnr_db").values())
+    assert scores[-1] > scores[0] + 1
+
+
+def test_an_interrupted_phase_ends_as_one_that_was_not(
+    photo_list: tuple[Photo, ...],
+    networks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    params = parameters()
+    whole = run_phase(fresh_model(), params, photo_list, networks, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        # The second epoch's picture is the first thing that fails.
+        drawn = iter([None])
+        patch.setattr("dcde.autoencode.phase.save_picture", lambda *_: next(drawn))
+        with pytest.raises(StopIteration):
+            run_phase(fresh_model(), params, photo_list, networks, tmp_path / "cut")
+    cut = run_phase(fresh_model(), params, photo_list, networks, tmp_path / "cut")
+    assert same_weights(whole, cut)
+    assert curve(tmp_path / "whole", "loss/total") == curve(tmp_path / "cut", "loss/total")
+
+
+def test_blocks_are_computed_again_where_memory_is_short() -> None:
+    model = fresh_model()
+    train_part(model, "all", checkpoint_activations=True)
+    assert all(stage.recompute for stage in (*model.encoder.stages, *model.decoder.stages))
+
+
+def test_start_is_an_architecture_or_a_model(tmp_path: Path) -> None:
+    ours, again, other = (start_model("dc-ae-f16c16-photos", seed) for seed in (0, 0, 1))
+    assert same_weights(ours, again) and not same_weights(ours, other)
+    bundled = start_model("bundled:dc-ae-f16c16-photos", 0)
+    assert bundled.config == ours.config and not same_weights(bundled, ours)
+    with pytest.raises(UserError, match=r"start: found 'dc-ae-f33', expected an architecture \(dc"):
+        start_model("dc-ae-f33", 0)
+    with pytest.raises(UserError, match=r"start: found '.*/none', expected bundled:"):
+        start_model(str(tmp_path / "none"), 0)
+
+
+def test_a_size_of_crops_that_does_not_fit_is_refused(
+    photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path
+) -> None:
+    params = parameters(crops={"image_size": 36, "short_side": [36, 64], "flip": True})
+    with pytest.raises(UserError, match=r"phase1\.crops\.image_size: found 36"):
+        run_phase(fresh_model(), params, photo_list, networks, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -10,11 +10,13 @@ import pytest
 import torch
 import yaml
 
+from dcde.base.autoencoder import AutoencoderParams
 from dcde.base.errors import UserError
 from dcde.base.params import Params
 from dcde.base.params_file import load_params, validate
 from dcde.base.recipe import RuntimeParams
-from teacher.params import TeacherTrainParams
+from dcde.commands.preset import merge, read_preset
+from dcde.model import zoo_config
 from tests.helpers.tiny import ROOT
 
 
@@ -24,7 +26,29 @@ def committed() -> dict[str, Any]:
 
 def test_committed_parameters_are_valid() -> None:
     load_params(ROOT / "params.yaml", Params)
-    load_params(ROOT / "teacher/params.yaml", TeacherTrainParams)
+    load_params(ROOT / "autoencoder/params.yaml", AutoencoderParams)
+
+
+@pytest.mark.parametrize("preset", ["photos", "f32c32"])
+def test_presets_of_the_autoencoder_are_valid(preset: str) -> None:
+    folder = ROOT / "autoencoder"
+    settings = merge(
+        yaml.safe_load((folder / "params.yaml").read_text()),
+        read_preset(folder / "presets", preset),
+    )
+    params = validate(settings, AutoencoderParams, where=preset)
+    config = zoo_config(params.start)
+    for name in ("phase1", "phase2", "phase3"):
+        config.check_image_size(name, params.phase(name).crops.image_size)
+
+
+def test_a_gan_that_a_phase_never_starts_is_refused() -> None:
+    raw = yaml.safe_load((ROOT / "autoencoder/params.yaml").read_text())
+    raw["gan"]["start"] = 1
+    with pytest.raises(UserError, match=r"gan\.start: found 1, expected less than epochs \(1\)"):
+        validate(raw, AutoencoderParams, where="params.yaml")
+    raw["phase3"]["epochs"] = 0  # a phase that is left out has no GAN to start
+    validate(raw, AutoencoderParams, where="params.yaml")
 
 
 def test_numbers_in_yaml_1_2_notation_are_numbers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The teacher's pipeline, a DVC project of its own, from photos to a published teacher."""
+"""The pipeline of autoencoder/, a DVC project of its own, from photos to a trained model."""
 
 from __future__ import annotations
 
@@ -10,30 +10,38 @@ import torch
 from dcde.model.checkpoint import read_model
 from tests.helpers.workspace import change_params, dvc
 
-SHORT = {"epochs": 1, "samples_per_epoch": 8, "compile": False, "precision": "fp32"}
 CROPS = {"image_size": 64, "short_side": [64, 96], "flip": True}
 
 
-def test_a_short_training_ends_as_a_published_teacher(workspace: Path, photos: Path) -> None:
-    folder = workspace / "teacher"
-    changes = {"data.train": str(photos), "data.val": str(photos), "data.eval_size": 64}
-    for phase in ("train", "decoder.train", "refine.train"):
-        changes |= {f"{phase}.{key}": value for key, value in SHORT.items()}
-        changes[f"{phase}.crops"] = CROPS
-    change_params(folder, changes | {"runtime.log_every": 1})
+def test_a_short_run_leaves_a_model_its_scores_and_its_curves(
+    workspace: Path, photos: Path
+) -> None:
+    folder = workspace / "autoencoder"
+    changes = {"data.source": str(photos), "data.eval_size": 64, "data.eval_crops": 1}
+    changes |= {"phase2.epochs": 0, "runtime.log_every": 1}
+    for phase in ("phase1", "phase3"):
+        changes |= {f"{phase}.epochs": 1, f"{phase}.samples_per_epoch": 8, f"{phase}.crops": CROPS}
+    change_params(folder, changes)
     output = dvc(folder, "repro")
-    for stage in ("train", "decoder", "refine", "publish"):
+    for stage in ("prepare_data", "start", "phase1", "phase2", "phase3", "eval"):
         assert f"Running stage '{stage}'" in output
+    assert "warning: the encoder trains too" in output
+    assert "phase2 has no epochs: it leaves the model as it is" in output
 
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["images"] == 5 and metrics["psnr_db"] > 0
-    assert len(metrics["blocks"]) == 5 + 10 + 2 + 2
-    trained, refined = (read_model(folder / f"models/{name}") for name in ("trained", "refined"))
-    published = read_model(folder / "models/published")
-    latent = torch.zeros(1, 3, 64, 64)
-    assert torch.equal(trained.encode(latent), refined.encode(latent))
-    assert not torch.equal(trained.decode(trained.encode(latent)), refined(latent))
-    assert torch.allclose(published(latent), refined(latent), atol=0.05)
-    assert (folder / "plots/refine/plots/metrics/loss/gamma.tsv").is_file()
+    metrics = json.loads((folder / "metrics/eval.json").read_text())
+    for score in ("psnr_db", "ssim", "lpips", "fd_lite0"):
+        gain = metrics["trained"][score] - metrics["start"][score]
+        assert abs(metrics["gain"][score] - gain) < 1e-3
+    start, first, second, last = (
+        read_model(folder / f"models/{name}") for name in ("start", "phase1", "phase2", "phase3")
+    )
+    image = torch.zeros(1, 3, 64, 64)
+    assert not torch.equal(start.encode(image), first.encode(image))
+    assert torch.equal(first(image), second(image))
+    assert torch.equal(second.encode(image), last.encode(image))  # the head is the decoder's
+    assert not torch.equal(second(image), last(image))
+    assert (folder / "plots/phase3/plots/metrics/loss/gamma.tsv").is_file()
+    assert (folder / "samples/phase1/epoch_001.jpg").is_file()
+    assert (folder / "plots/eval/grid.jpg").is_file()
     assert "Running stage" not in dvc(folder, "repro")
     assert "up to date" in dvc(workspace, "status")

@@ -65,7 +65,7 @@ def test_repro_leaves_models_metrics_and_pictures(workspace: Path) -> None:
 
 
 COUNTED = {
-    "prepare_data": "4 crops of 2 for evaluation",
+    "prepare_data": "4 crops of 2 to evaluate",
     "download_teacher": "teacher: bundled:dc-ae-f16c16-photos",
     "prune": "measured on up to 32 photos",
     "distill": "8 steps on 4 crops of 64 px each, in 2 epochs, and 4 crops to validate on",
