@@ -6,7 +6,7 @@ from dcde.base.params_file import load_params
 from dcde.base.paths import PARAMS, TEACHER
 from dcde.base.say import say, told
 from dcde.model.checkpoint import save_model
-from dcde.model.sources import load_teacher, record_teacher
+from dcde.model.sources import load_teacher, record_source
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     say(f"teacher: {params.source}")
     model, sha256 = load_teacher(params.source, params.sha256)
     save_model(model, TEACHER)
-    record_teacher(params.source, TEACHER)
+    record_source(params.source, "teacher.source", "download_teacher", TEACHER)
     say(f"{model.config.name}, sha256 {sha256}")
 
 

@@ -16,18 +16,18 @@ from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.metrics.lpips import load_lpips
 from dcde.model.checkpoint import save_model
-from dcde.model.sources import read_made
+from dcde.model.sources import read_made, record_source
 from dcde.prune.choose import decoder_macs_share
 from dcde.prune.prune import INFLUENCE_COLUMNS, influence_table, prune, stage_table
 
 
 def main() -> None:
     params = load_params(PARAMS, Params)
-    device = best_device()
+    how, device = params.prune, best_device()
 
     @cache
     def images() -> Tensor:
-        photos = spread(Manifest.load(MANIFEST).train, params.prune.calibration_images)
+        photos = spread(Manifest.load(MANIFEST).train, how.calibration_images)
         return load_images(photos, params.data.eval_size).to(device)
 
     @cache
@@ -36,23 +36,21 @@ def main() -> None:
 
     teacher = read_made(TEACHER)
     teacher.config.check_image_size("data.eval_size", params.data.eval_size)
-    say(f"{teacher.config.name}, measured on up to {params.prune.calibration_images} photos")
+    say(f"{teacher.config.name}, measured on up to {how.calibration_images} photos")
     pruning = prune(
-        teacher,
-        params.prune,
-        images=images,
-        lpips_metric=lpips_metric,
-        seed=params.seed,
-        device=device,
+        teacher, how, images=images, lpips_metric=lpips_metric, seed=params.seed, device=device
     )
     save_model(pruning.student, PRUNED)
+    if how.start is not None:
+        record_source(how.start, "prune.start", "prune", PRUNED)
     stages = stage_table(teacher.config, pruning)
     write_table(stages, PRUNE_PLOTS / "stages.csv")
     write_table(influence_table(pruning.blocks), PRUNE_PLOTS / "influence.csv", INFLUENCE_COLUMNS)
     share = decoder_macs_share(teacher.config, pruning.student.config)
     write_metrics({"decoder_macs_share": share, **pruning.scores}, PRUNE_METRICS)
     for row in stages:
-        say(f"stage {row['stage']}: blocks {row['kept_blocks'] or '-'}, width {row['width']}")
+        blocks = row["kept_blocks"] or row["blocks"] or "-"
+        say(f"stage {row['stage']}: blocks {blocks}, width {row['width']}")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ class BudgetParams(Section):
 
 
 class PruneParams(Section):
+    start: str | None
+    """A student to go on from, whose decoder is taken as it is, named as a teacher is; null: the
+    teacher is pruned as the other fields say, which have no say otherwise."""
     depth_list: tuple[Annotated[int, Field(ge=0)], ...] | None
     """Blocks that the student keeps in each stage of the decoder; null: as the budget says."""
     budget: BudgetParams | None

@@ -32,11 +32,13 @@ from dcde.model import DCAEConfig
 from dcde.model.checkpoint import read_config
 from dcde.model.costs import decoder_macs
 from dcde.model.dcae import build_on_meta
-from dcde.model.sources import find_teacher
+from dcde.model.sources import find_model, find_teacher
+from dcde.model.weights import weights_file
 from dcde.model.zoo import published_config
 from dcde.prune.choose import check_prune, decoder_macs_share
 from dcde.prune.depth import student_config
 from dcde.prune.repair import check_positions
+from dcde.prune.start import check_student
 from dcde.prune.widths import narrow_config
 from dcde.train.trainer import LESS_MEMORY
 
@@ -78,15 +80,17 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     gmacs = decoder_macs(teacher, size) / 1e9
     yield "teacher", f"{teacher.name}, {gmacs:.4g} GMACs to decode {size} px"
 
-    check_prune(teacher, params.prune)
     student = _student(teacher, params.prune)
+    if student is None:
+        yield "student", f"{params.prune.start}, of which nothing is known until it is there"
+        return
     asked = params.prune.calibration_images
     _check_memory(asked, min(asked, training), size)
-    if params.prune.repair:
+    if params.prune.repair and params.prune.start is None:
         check_positions(student, asked, min(asked, training), size)
     check_fit(student, teacher, distill, features="feature" in params.loss.weights())
     deep_parameters(build_on_meta(student).decoder, distill.shallow_stages)
-    if params.prune.budget is None:
+    if params.prune.budget is None or params.prune.start:
         share = decoder_macs_share(teacher, student)
         yield "student", f"blocks {list(student.decoder.depths)}, {share:.1%} of the teacher's MACs"
     else:
@@ -120,15 +124,30 @@ def teacher_config(params: Params) -> DCAEConfig | None:
     Raises:
         UserError: if what is here already can't be the teacher.
     """
-    source = params.teacher.source
+    if not params.teacher.source.startswith("hf:"):
+        find_teacher(params.teacher.source, params.teacher.sha256)
+    return _config(params.teacher.source, "teacher.source")
+
+
+def _config(source: str, field: str) -> DCAEConfig | None:
+    """The architecture of a model, as far as it is known without a download."""
     if source.startswith("hf:"):
         return published_config(source)
-    weights, _ = find_teacher(source, params.teacher.sha256)
-    return read_config(weights.parent)
+    return read_config(weights_file(find_model(source, field)).parent)
 
 
-def _student(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig:
-    """With all blocks where it is measured which of them stay."""
+def _student(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig | None:
+    """With all blocks where it is measured which of them stay; None if it is yet to be downloaded.
+
+    Raises:
+        UserError: if there can be none.
+    """
+    if prune.start is not None:
+        found = _config(prune.start, "prune.start")
+        if found is not None:
+            check_student(found, teacher)
+        return found
+    check_prune(teacher, prune)
     cut = student_config(teacher, prune.depth_list) if prune.depth_list else teacher
     return narrow_config(cut, prune.width_list, prune.inner_ratio)
 

@@ -14,7 +14,7 @@ from dcde.model.weights import weights_file, weights_sha256
 
 ASSETS = Path(__file__).parents[1] / "assets"
 RECORD = "source.json"
-"""In the folder of a teacher that was read from another folder."""
+"""In the folder of a model that was read from another folder."""
 
 
 def find_model(source: str, field: str) -> Path:
@@ -54,25 +54,32 @@ def load_model(source: str, field: str = "model") -> DCAE:
     return read_model(find_model(source, field))
 
 
-def record_teacher(source: str, folder: Path) -> None:
-    """Beside the copy of a teacher that was read from a folder, write down which file that was."""
+def record_source(source: str, field: str, stage: str, folder: Path) -> None:
+    """Beside the copy of a model that was read from a folder, write down which file that was.
+
+    Args:
+        field: the parameter that names the source.
+        stage: which stage read it.
+    """
     if not source.startswith(("bundled:", "hf:")):
-        weights = weights_file(find_model(source, "teacher.source")).resolve()
-        (folder / RECORD).write_text(json.dumps({str(weights): file_stamp(weights)}) + "\n")
+        weights = weights_file(find_model(source, field)).resolve()
+        record = {"field": field, "stage": stage, "file": str(weights)}
+        (folder / RECORD).write_text(json.dumps({**record, "stamp": file_stamp(weights)}) + "\n")
 
 
 def read_made(folder: Path) -> DCAE:
     """A model that a stage of the pipeline made.
 
     Raises:
-        UserError: if it is the teacher, and the file that it was read from has changed since.
+        UserError: if it is a copy, and the file that it was read from has changed since.
     """
-    record = folder / RECORD
-    for name, stamp in json.loads(record.read_text()).items() if record.is_file() else []:
-        if Path(name).is_file() and file_stamp(Path(name)) != tuple(stamp):
+    if (folder / RECORD).is_file():
+        record = json.loads((folder / RECORD).read_text())
+        name, stage = record["file"], record["stage"]
+        if Path(name).is_file() and file_stamp(Path(name)) != tuple(record["stamp"]):
             raise UserError(
-                f"teacher.source: {name} has changed since download_teacher read it; "
-                "`dvc repro -f download_teacher` reads it again"
+                f"{record['field']}: {name} has changed since {stage} read it; "
+                f"`dvc repro -f {stage}` reads it again"
             )
     return read_model(folder)
 

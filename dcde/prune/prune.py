@@ -18,6 +18,7 @@ from dcde.prune.depth import Kept, prune_depth
 from dcde.prune.influence import BlockInfluence, block_influence
 from dcde.prune.narrow import prune_width
 from dcde.prune.repair import check_positions, repair
+from dcde.prune.start import existing_student
 from dcde.prune.widths import narrow_config
 
 ENCODED_AT_ONCE = 4
@@ -29,12 +30,13 @@ class Pruning:
     """A pruned student and what led to it."""
 
     student: DCAE
-    kept: Kept
+    kept: Kept | None
+    """The teacher's blocks that the student kept; None for a student that was there already."""
     blocks: Sequence[BlockInfluence]
     """The measured influence of each of the teacher's blocks; empty where none was asked for."""
     scores: dict[str, dict[str, float]]
     """PSNR in dB and LPIPS on the calibration photos, of the student as it was "cut" and as it was
-    "repaired"; empty where no repair was asked for."""
+    "repaired", or of one that was there, at the "start"; empty where no repair was asked for."""
 
 
 def prune(
@@ -58,6 +60,11 @@ def prune(
         UserError: for what this teacher can't be pruned to, and for too few photos to repair it
             on, before anything is measured.
     """
+    if params.start is not None:
+        student = existing_student(params.start, teacher).to(device)
+        latents = _encode(teacher.to(device), images())
+        scores = {"start": picture_scores(student, latents, images(), lpips_metric())}
+        return Pruning(student.cpu(), None, [], scores)
     check_prune(teacher.config, params)
     if params.repair:
         narrow = narrow_config(teacher.config, params.width_list, params.inner_ratio)
@@ -94,13 +101,14 @@ def stage_table(teacher: DCAEConfig, pruning: Pruning) -> list[dict[str, Any]]:
         {
             "stage": i,
             "teacher_blocks": full.depths[i],
-            "kept_blocks": " ".join(map(str, places)),
+            "blocks": student.depths[i],
+            "kept_blocks": " ".join(map(str, pruning.kept[i])) if pruning.kept else "",
             "teacher_width": full.widths[i],
             "width": student.widths[i],
             "teacher_inner_width": full.inner_width(i),
             "inner_width": student.inner_width(i),
         }
-        for i, places in enumerate(pruning.kept)
+        for i in range(len(full.depths))
     ]
 
 

@@ -13,7 +13,7 @@ from dcde.base.errors import UserError
 from dcde.base.files import sha256_of
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
-from dcde.model.sources import ASSETS, load_teacher, read_made, record_teacher
+from dcde.model.sources import ASSETS, load_teacher, read_made, record_source
 from tests.helpers.tiny import ROOT, run
 
 
@@ -32,7 +32,7 @@ def test_a_teacher_whose_folder_changed_is_refused(tiny_model: DCAE, tmp_path: P
     folder, copy = tmp_path / "model", tmp_path / "copy"
     for place in (folder, copy):
         save_model(tiny_model, place)
-    record_teacher(str(folder), copy)
+    record_source(str(folder), "teacher.source", "download_teacher", copy)
     read_made(copy)
     with torch.no_grad():
         next(tiny_model.decoder.parameters()).add_(1)
@@ -41,7 +41,7 @@ def test_a_teacher_whose_folder_changed_is_refused(tiny_model: DCAE, tmp_path: P
         read_made(copy)
     (folder / "model.safetensors").unlink()
     read_made(copy)  # which is whole
-    record_teacher("bundled:dc-ae-f16c16-photos", folder)
+    record_source("bundled:dc-ae-f16c16-photos", "prune.start", "prune", folder)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json"]
 
 

@@ -1,0 +1,82 @@
+"""A student that is there already is trained on, in place of a pruned teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dcde.base.errors import UserError
+from dcde.base.params import PruneParams
+from dcde.metrics.lpips import untrained_lpips
+from dcde.model import DCAE
+from dcde.model.checkpoint import save_model
+from dcde.prune.depth import prune_depth
+from dcde.prune.prune import prune, stage_table
+from tests.helpers.distill_run import same_weights
+from tests.helpers.tiny import randomize, tiny_config
+
+
+def params(start: str) -> PruneParams:
+    return PruneParams(
+        start=start,
+        depth_list=(0, 9, 9, 9),  # which nothing could be pruned to, and which has no say
+        budget=None,
+        method="last",
+        influence="output",
+        width_list=None,
+        inner_ratio=None,
+        channels=None,
+        repair=True,
+        calibration_images=2,
+    )
+
+
+def started(teacher: DCAE, start: str) -> DCAE:
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    pruning = prune(
+        teacher,
+        params(start),
+        images=lambda: images,
+        lpips_metric=untrained_lpips,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    assert pruning.scores["start"]["psnr_db"] > 0
+    rows = stage_table(teacher.config, pruning)
+    assert [row["blocks"] for row in rows] == list(pruning.student.config.decoder.depths)
+    assert {row["kept_blocks"] for row in rows} == {""}
+    return pruning.student
+
+
+def test_the_students_decoder_stands_behind_the_teachers_encoder(
+    tiny_model: DCAE, tmp_path: Path
+) -> None:
+    student = prune_depth(tiny_model, ((), (0,), (0,), (0,)))
+    randomize(student, seed=1)
+    save_model(student, tmp_path / "student")
+    found = started(tiny_model, str(tmp_path / "student"))
+    assert same_weights(found.decoder, student.decoder)
+    assert same_weights(found.encoder, tiny_model.encoder)
+
+
+def test_a_model_of_other_latents_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
+    other = DCAE(tiny_config().model_copy(update={"latent_channels": 8}))
+    save_model(other, tmp_path / "other")
+    with pytest.raises(UserError, match=r"prune\.start: found a model of latent_channels 8, "):
+        started(tiny_model, str(tmp_path / "other"))
+
+
+def test_a_model_wider_than_the_teacher_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
+    widths = tuple(2 * width for width in tiny_model.config.decoder.widths)
+    wide = tiny_model.config.with_decoder("wide", widths=widths)
+    save_model(DCAE(wide), tmp_path / "wide")
+    with pytest.raises(UserError, match=r"prune\.start: found widths \[.*none above the teacher"):
+        started(tiny_model, str(tmp_path / "wide"))
+
+
+@pytest.mark.parametrize("name", ["models/student", "models/pruned", "./models/student"])
+def test_what_the_pipeline_writes_anew_must_be_copied(tiny_model: DCAE, name: str) -> None:
+    with pytest.raises(UserError, match=rf"prune\.start: found {name}, .*: copy it"):
+        started(tiny_model, name)
