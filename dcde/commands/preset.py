@@ -54,7 +54,7 @@ def _files(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def preset_names(folder: Path) -> list[str]:
-    """All presets that name a student, sorted."""
+    """All presets that are not only there to be extended, sorted."""
     return sorted(
         path.stem for path in folder.glob("*.yaml") if ABOUT in yaml.safe_load(path.read_text())
     )
@@ -143,7 +143,7 @@ def _zoo_teacher(source: str) -> DCAEConfig:
 def preset(
     name: Annotated[str | None, typer.Argument(help="A name of presets/.")] = None,
     show_list: Annotated[
-        bool, typer.Option("--list", help="Show all presets and what their students cost.")
+        bool, typer.Option("--list", help="Show all presets, and what their students cost.")
     ] = False,
 ) -> None:
     """Print a preset as overrides, for `dvc exp run $(dcde preset NAME)`."""
@@ -157,8 +157,16 @@ def preset(
 
 def _table() -> str:
     """All presets, in columns; GMACs are of one image at the preset's resolution."""
-    presets = [preset_row(PRESETS, name).cells() for name in preset_names(PRESETS)]
+    presets = [_cells(name) for name in preset_names(PRESETS)]
     rows = [list(presets[0]), *(list(cells.values()) for cells in presets)] if presets else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cells(name: str) -> dict[str, str]:
+    """What the list shows of a preset; those of autoencoder/ have no student to count."""
+    files = _files(PRESETS, name)
+    if not any("prune" in file for file in files):
+        return {"name": name, "about": files[0][ABOUT]}
+    return preset_row(PRESETS, name).cells()

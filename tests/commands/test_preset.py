@@ -134,3 +134,12 @@ def test_unknown_preset_lists_those_there_are() -> None:
         read_preset(PRESETS, "w9")
     with pytest.raises(UserError, match="run it in the repository's root"):
         read_preset(Path("nowhere"), "w9")
+
+
+def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "autoencoder")
+    printed = CliRunner().invoke(app, ["preset", "--list"]).stdout
+    head, *rows = printed.splitlines()
+    assert head.split() == ["name", "about"]
+    assert [row.split()[0] for row in rows] == ["f32c32", "photos"]
+    assert "-S phase3.trains=head" in CliRunner().invoke(app, ["preset", "f32c32"]).stdout
