@@ -56,8 +56,8 @@ RUN = {page: found for page in PAGES if (found := [b for b in blocks(page) if ru
 class SmallSana(diffusers.SanaPipeline):
     """A pipeline for a hub's: whatever is asked for, a small picture in few steps."""
 
-    def __call__(self, prompt: str) -> Any:
-        return super().__call__(**SETTINGS | {"prompt": prompt, "output_type": "pil"})
+    def __call__(self, prompt: str, **options: Any) -> Any:
+        return super().__call__(**SETTINGS | {"output_type": "pil", "prompt": prompt} | options)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
+from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
@@ -24,12 +26,14 @@ from tests.helpers.markdown import (
     Command,
     block_commands,
     blocks,
+    codes,
     prose_commands,
 )
 from tests.helpers.tiny import ROOT
 from tests.helpers.workspace import STAGES
 
 PRESET = re.compile(r"\$\(dcde preset (\S+)\)")
+COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text())
 ANY_NAME = re.compile(r"NAME|<.*>")
 """What stands for a name in a sentence."""
 
@@ -88,7 +92,9 @@ def test_python_has_the_module_and_it_takes_the_options(command: Command) -> Non
 
 
 @of("dvc")
-def test_dvc_takes_it_and_its_values_are_valid(command: Command, tmp_path: Path) -> None:
+def test_dvc_takes_it_and_its_values_are_valid(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words: list[str] = []
     for word in command.words[1:]:
         preset = PRESET.fullmatch(word)
@@ -97,16 +103,52 @@ def test_dvc_takes_it_and_its_values_are_valid(command: Command, tmp_path: Path)
             words += [part for pair in pairs for part in ("-S", pair)]
         elif not preset:
             words.append(word)
-    if not command.whole and len(words) == 1 and words[0] in ("exp", "queue"):
+    if words[-1] == "-S":  # in a sentence that says what -S does
+        words.pop()
+    try:
+        parsed = get_main_parser().parse_args(words)
+    except DvcParserError:
+        said = capsys.readouterr().err
+        assert not command.whole and "arguments are required" in said, said
         return
-    parsed = get_main_parser().parse_args(words)
     assert {name.partition(":")[0] for name in getattr(parsed, "targets", None) or ()} <= STAGES
     if asked := getattr(parsed, "set_param", None):
-        params = tmp_path / "params.yaml"
-        for sweep in get_hydra_sweeps({str(params): asked}):
-            params.write_text((ROOT / "params.yaml").read_text())
-            apply_overrides(str(params), sweep[str(params)])
-            load_params(params, Params)
+        check_values(asked, tmp_path)
+
+
+def check_values(pairs: Sequence[str], folder: Path) -> None:
+    """Put `name=value` into the committed parameters as DVC does, and read them."""
+    params = folder / "params.yaml"
+    for sweep in get_hydra_sweeps({str(params): list(pairs)}):
+        params.write_text((ROOT / "params.yaml").read_text())
+        apply_overrides(str(params), sweep[str(params)])
+        load_params(params, Params)
+
+
+SECTIONS = [name for name in Params.model_fields if isinstance(COMMITTED[name], dict)]
+NAMED = re.compile(rf"((?:{'|'.join(SECTIONS)})\.[a-z0-9_.]+)(?:(?:=|: )(.+))?")
+PARAMETERS = sorted(
+    {
+        (page.name, match[1], match[2])
+        for page in PAGES
+        if page.name != "CHANGELOG.md"
+        for code in codes(page)
+        if (match := NAMED.fullmatch(code)) and not match[1].endswith((".py", ".json"))
+    },
+    key=str,
+)
+
+
+@pytest.mark.parametrize(("page", "name", "value"), PARAMETERS)
+def test_parameters_that_are_named_exist(
+    page: str, name: str, value: str | None, tmp_path: Path
+) -> None:
+    found: Any = COMMITTED
+    for part in name.split("."):
+        assert part in found, name
+        found = found[part]
+    if value is not None:
+        check_values([f"{name}={value}"], tmp_path)
 
 
 @of("make")

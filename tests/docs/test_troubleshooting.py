@@ -1,7 +1,7 @@
 """The messages of docs/troubleshooting.md are those that programs print.
 
-Each quoted line must be made by a string of the code, in which names and numbers are filled in. Those
-that `dcde check` prints are also provoked.
+Each quoted line must be made by a string of the code, in which names and numbers are filled in.
+Those that `dcde check` prints are also provoked.
 """
 
 from __future__ import annotations

@@ -88,10 +88,18 @@ def block_commands(block: Block) -> Iterator[Command]:
 
 def prose_commands(page: Path) -> Iterator[Command]:
     """Those that sentences and tables name, in backquotes."""
-    for code in re.findall(r"`([^`\n]+)`", prose(page)):
+    for code in codes(page):
         line = _PATH_START.sub("", code)
+        if line.startswith("-S "):
+            line = f"dvc exp run {line}"
         if line.split(" ")[0] in PROGRAMS and " " in line:
-            yield Command(page.name, tuple(_words(line)), whole=False)
+            words = [word for word in _words(line) if word != "..."]
+            yield Command(page.name, tuple(words), whole=False)
+
+
+def codes(page: Path) -> list[str]:
+    """What sentences and tables have in backquotes."""
+    return re.findall(r"`([^`\n]+)`", prose(page))
 
 
 def _words(line: str) -> list[str]:
