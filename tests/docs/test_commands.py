@@ -93,7 +93,7 @@ def test_python_has_the_module_and_it_takes_the_options(command: Command) -> Non
 
 @of("dvc")
 def test_dvc_takes_it_and_its_values_are_valid(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     words: list[str] = []
     for word in command.words[1:]:
@@ -108,7 +108,7 @@ def test_dvc_takes_it_and_its_values_are_valid(
     try:
         parsed = get_main_parser().parse_args(words)
     except DvcParserError:
-        said = capsys.readouterr().err
+        said = caplog.text
         assert not command.whole and "arguments are required" in said, said
         return
     assert {name.partition(":")[0] for name in getattr(parsed, "targets", None) or ()} <= STAGES

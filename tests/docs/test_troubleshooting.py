@@ -21,8 +21,9 @@ from dcde.base.params import Params
 from dcde.base.params_file import validate
 from dcde.commands.check import checked
 from dcde.commands.preset import merge, read_preset
+from dcde.data.folder import check_images, list_images
 from tests.helpers.markdown import blocks
-from tests.helpers.tiny import ROOT
+from tests.helpers.tiny import ROOT, SKIMAGE_DATA
 
 OURS, DVCS = "error: ", "ERROR: "
 LITERAL_CHARACTERS = 15
@@ -128,4 +129,16 @@ def test_what_check_says_is_there(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         list(checked(validate(merge(params, changes), Params, where="params.yaml")))
+    assert masked(f"{OURS}{caught.value}") in map(masked, MESSAGES)
+
+
+def test_what_is_said_of_photos_is_there(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.heic", "c.heic"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError) as caught:
+        list_images(tmp_path)
+    assert masked(f"{OURS}{caught.value}") in map(masked, MESSAGES)
+    (tmp_path / "photo.png").write_bytes((SKIMAGE_DATA / "chelsea.png").read_bytes()[:1000])
+    with pytest.raises(UserError) as caught:
+        check_images(list_images(tmp_path), "refuse")
     assert masked(f"{OURS}{caught.value}") in map(masked, MESSAGES)
