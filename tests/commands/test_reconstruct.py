@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from dcde.base.errors import UserError
+from dcde.base.paths import METRIC_NETWORKS
 from dcde.commands.app import app
 from dcde.commands.reconstruct import LPIPS_MIN_SIDE, caption, reconstruct, write_reconstructions
 from dcde.metrics.lpips import load_lpips
@@ -150,7 +151,7 @@ def test_command_shows_the_pipelines_teacher_and_student(
 ) -> None:
     for name in ("teacher", "student"):
         save_model(tiny_model, Path("models") / name)
-    Path("models/networks").symlink_to(networks)
+    METRIC_NETWORKS.symlink_to(networks)
     runner = CliRunner()
     done = runner.invoke(app, ["reconstruct", str(pictures / "grey.png"), "--out", "out"])
     assert done.exit_code == 0, done.output
