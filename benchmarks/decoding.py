@@ -1,14 +1,14 @@
 """How fast is decoding, against diffusers' `AutoencoderDC` with the same weights?
 
-    python -m benchmarks.decoding --out benchmarks/results/decoding.json
-    python -m benchmarks.decoding --compile      # also compiled, which takes minutes to start
+    python -m benchmarks.decoding --out decoding.json
+    python -m benchmarks.decoding --only bundled --compile    # also compiled, which starts slowly
 
 All ways to decode a model take turns in one process: diffusers as it comes, our plain decoder and
-`dcde.optimize`'s, in fp32 and in bf16 weights, on the GPU where there is one. `bundled` is the
-bundled teacher, `f32c32` the architecture of dc-ae-f32c32-in-1.0 and `w4-v3` its student, both with
-random weights. GFLOP/s stand beside those of a 3x3 convolution alone, which does most of a
-decoder's work: how much there is left to win around it. On two CPU cores the full-size models take
-ten minutes at 512 px.
+`dcde.optimize`'s, in fp32 and in bf16 weights, on the GPU where there is one. A group is a teacher
+and its students: `bundled` is the bundled teacher alone, the others have the published
+architectures and those of presets, with random weights. GFLOP/s stand beside those of a 3x3
+convolution alone, which does most of a decoder's work: how much there is left to win around it. On
+two CPU cores the full-size models take half an hour at 512 px.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ import torch
 import typer
 from torch import nn
 
+from benchmarks.models import full_size_config, random_model
 from dcde.base.devices import best_device, device_name
 from dcde.base.results import write_metrics
-from dcde.model import DCAE, zoo_config
+from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
 from dcde.model.costs import count_macs, decoder_macs
 from dcde.profile.latency import DTYPES, decode_costs, decoders, example_latent
 from dcde.report.tables import markdown_table
 
 BUNDLED = Path("dcde/assets/dc-ae-f16c16-photos")
-TEACHER, STUDENT = "f32c32", "w4-v3"
-FULL_SIZE = {TEACHER: "dc-ae-f32c32-in-1.0", STUDENT: "dc-ae-f32c32-in-1.0-w4-v3"}
-GROUPS = (("bundled",), (TEACHER, STUDENT))
+GROUPS = {
+    "bundled": ("bundled",),
+    "f32c32-in": ("f32c32-in", "w4-v3", "in-6x"),
+    "sana": ("sana", "sana-2x", "sana-4x"),
+}
 """Models that are timed in turns with each other: their latents are the same."""
 
 
@@ -41,22 +44,24 @@ def main(
     runs: Annotated[int, typer.Option(help="Measured runs of each way.")] = 10,
     warmup_runs: Annotated[int, typer.Option(help="Runs before these.")] = 2,
     compile: Annotated[bool, typer.Option(help="Also torch.compile ours and diffusers'.")] = False,
-    full_size: Annotated[bool, typer.Option(help="Also the full-size models.")] = True,
+    only: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(GROUPS)}.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="Some of fp32, bf16.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> None:
+    dtypes = {name: dtype for name, dtype in DTYPES.items() if name in (precision or DTYPES)}
     device = best_device()
     print(f"{device_name(device)}, {resolution} px, batch {batch}\n")
     rates = {
-        precision: convolution_gflops_per_s(dtype, device, warmup_runs, runs)
-        for precision, dtype in DTYPES.items()
+        name: convolution_gflops_per_s(dtype, device, warmup_runs, runs)
+        for name, dtype in dtypes.items()
     }
-    for precision, rate in rates.items():
-        print(f"3x3 convolution alone, {precision}: {rate:.0f} GFLOP/s")
+    for name, rate in rates.items():
+        print(f"3x3 convolution alone, {name}: {rate:.0f} GFLOP/s")
     found: dict[str, dict[str, float]] = {}
-    for group in GROUPS if full_size else GROUPS[:1]:
-        for precision, dtype in DTYPES.items():
-            models = {name: _model(name) for name in group}
-            config = models[group[0]].config
+    for teacher in only or GROUPS:
+        for weights, dtype in dtypes.items():
+            models = {name: _model(name) for name in GROUPS[teacher]}
+            config = models[teacher].config
             ways = decoders(models, dtype, device)
             if compile:
                 ways |= {
@@ -70,11 +75,14 @@ def main(
                 name: batch * decoder_macs(model.config, resolution)
                 for name, model in models.items()
             }
+            latencies = {key: cost["latency_ms"] for key, cost in costs.items()}
             for (name, way), values in costs.items():
-                found[f"{name}, {precision}, {way}"] = {
+                found[f"{name}, {weights}, {way}"] = {
                     **{key: value for key, value in values.items() if value is not None},
                     "gflops_per_s": _gflops_per_s(macs[name], values),
-                    **_ratios(name, way, {key: cost["latency_ms"] for key, cost in costs.items()}),
+                    **_ratios(
+                        name, way, teacher, {key: c["latency_ms"] for key, c in costs.items()}
+                    ),
                 }
     print(f"\n{_table(found)}")
     if out is not None:
@@ -85,8 +93,7 @@ def main(
 
 
 def _model(name: str) -> DCAE:
-    torch.manual_seed(0)
-    return DCAE(zoo_config(FULL_SIZE[name])).eval() if name in FULL_SIZE else read_model(BUNDLED)
+    return read_model(BUNDLED) if name == "bundled" else random_model(full_size_config(name))
 
 
 def convolution_gflops_per_s(
@@ -105,18 +112,20 @@ def _gflops_per_s(macs: int, cost: dict[str, float | None]) -> float:
 
 
 def _ratios(
-    name: str, way: str, latency_ms: dict[tuple[str, str], float | None]
+    name: str, way: str, teacher: str, latency_ms: dict[tuple[str, str], float | None]
 ) -> dict[str, float]:
     """How many times as fast as diffusers, compiled or not as it is, with the same weights.
 
-    For the student, also as diffusers with its teacher's weights.
+    For a student, also as diffusers with its teacher's weights. diffusers' class lacks some.
     """
     suffix = ", compiled" if way.endswith(", compiled") else ""
-    peers = {"times_diffusers": name, "times_teacher_in_diffusers": TEACHER}
+    peers = {"times_diffusers": name}
+    if name != teacher:
+        peers["times_teacher_in_diffusers"] = teacher
     return {
-        ratio: latency_ms[peer, f"diffusers{suffix}"] / latency_ms[name, way]  # type: ignore[operator]
+        ratio: took / latency_ms[name, way]  # type: ignore[operator]
         for ratio, peer in peers.items()
-        if ratio == "times_diffusers" or name == STUDENT
+        if (took := latency_ms.get((peer, f"diffusers{suffix}"))) is not None
     }
 
 
@@ -125,7 +134,7 @@ def _table(found: dict[str, dict[str, float]]) -> str:
     head += ["times diffusers", "times its teacher"]
     rows = [head]
     for name, values in found.items():
-        times_teacher = values.get("times_teacher_in_diffusers")
+        ratios = (values.get(key) for key in ("times_diffusers", "times_teacher_in_diffusers"))
         rows.append(
             [
                 name,
@@ -134,8 +143,7 @@ def _table(found: dict[str, dict[str, float]]) -> str:
                 f"{values['images_per_s']:.2f}",
                 f"{values['gflops_per_s']:.0f}",
                 f"{values.get('peak_memory_mib', float('nan')):.0f}",
-                f"{values['times_diffusers']:.2f}",
-                "" if times_teacher is None else f"{times_teacher:.2f}",
+                *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
             ]
         )
     return markdown_table(rows)

@@ -20,6 +20,7 @@ import torch
 import typer
 import yaml
 
+from benchmarks.models import random_model
 from dcde.base.devices import best_device
 from dcde.base.params import Params
 from dcde.base.params_file import validate
@@ -31,9 +32,8 @@ from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.distill.distill import distill
 from dcde.metrics.lpips import load_lpips
-from dcde.model import DCAE, DCAEConfig, zoo_config
+from dcde.model import DCAEConfig, zoo_config
 from dcde.model.checkpoint import read_model, save_model
-from dcde.model.dcae import build_on_meta
 from dcde.prune.prune import prune
 from dcde.report.tables import markdown_table
 
@@ -117,19 +117,6 @@ def run(
         "one step s": f"{trained - pruned:.0f}",
         "GB in use at the end": f"{psutil.Process().memory_info().rss / 1e9:.1f}",
     }
-
-
-def random_model(config: DCAEConfig) -> DCAE:
-    """Weights that keep the scale of features, without the minutes that torch's own take."""
-    model = build_on_meta(config).to_empty(device="cpu")
-    for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point():
-            tensor.zero_()
-        elif tensor.ndim > 1:
-            tensor.normal_(std=tensor[0].numel() ** -0.5)
-        else:
-            tensor.fill_(1.0 if name.endswith((".weight", "running_var")) else 0.0)  # of norms
-    return model.eval()
 
 
 if __name__ == "__main__":

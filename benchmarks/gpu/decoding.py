@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.setting import TEACHERS, Setting
+from benchmarks.gpu.setting import Setting
+from benchmarks.models import TEACHERS
 from dcde.model import DCAE
 from dcde.model.costs import decoder_macs
 from dcde.model.diffusers_peer import diffusers_model

@@ -15,26 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.full_size import random_model
+from benchmarks.models import full_size_config, random_model
 from dcde.base.devices import device_name, synchronize
-from dcde.base.paths import PRESETS
-from dcde.commands.preset import preset_row
-from dcde.model import DCAE, DCAEConfig, zoo_config
+from dcde.model import DCAE, DCAEConfig
 from dcde.model.spec import StageConfig
 
-PUBLISHED = {
-    "f32c32-in": "dc-ae-f32c32-in-1.0",
-    "w4-v3": "dc-ae-f32c32-in-1.0-w4-v3",
-    "sana": "dc-ae-f32c32-sana-1.0",
-}
-TEACHERS = {
-    "w4-v3": "f32c32-in",
-    "in-3x": "f32c32-in",
-    "in-6x": "f32c32-in",
-    "sana-2x": "sana",
-    "sana-4x": "sana",
-}
-"""Students, by their presets or published names, and their teachers."""
 THINNER = 16
 Side = TypeVar("Side", bound=StageConfig)
 
@@ -69,15 +54,12 @@ class Setting:
         return False
 
     def config(self, name: str) -> DCAEConfig:
-        """The architecture of a name in `PUBLISHED` or of a preset's student."""
-        config = (
-            zoo_config(PUBLISHED[name]) if name in PUBLISHED else preset_row(PRESETS, name).student
-        )
+        """The architecture of a name that `full_size_config` knows."""
+        config = full_size_config(name)
         return thin(config) if self.smoke else config
 
     def model(self, name: str) -> DCAE:
         """With random weights, on the device."""
-        torch.manual_seed(0)
         return random_model(self.config(name)).to(self.device)
 
     def milliseconds(self, run: Callable[[], Any], runs: int = 10) -> float:

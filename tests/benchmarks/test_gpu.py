@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.gpu import decoding, training
 from benchmarks.gpu.__main__ import PARTS, run_part
-from benchmarks.gpu.setting import TEACHERS, Setting
+from benchmarks.gpu.setting import Setting
+from benchmarks.models import TEACHERS
 from tests.helpers.tiny import ROOT
 
 CPU = torch.device("cpu")

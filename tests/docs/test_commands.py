@@ -17,10 +17,13 @@ from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
+from dcde.base.autoencoder import AutoencoderParams
+from dcde.base.overrides import leaves, overrides
 from dcde.base.params import Params
 from dcde.base.params_file import load_params
+from dcde.base.section import Section
 from dcde.commands.app import app
-from dcde.commands.preset import overrides, read_preset
+from dcde.commands.preset import read_preset
 from tests.helpers.markdown import (
     PAGES,
     Command,
@@ -33,7 +36,9 @@ from tests.helpers.tiny import ROOT
 from tests.helpers.workspace import STAGES
 
 PRESET = re.compile(r"\$\(dcde preset (\S+)\)")
-COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text())
+MODELS: dict[Path, type[Section]] = {ROOT: Params, ROOT / "autoencoder": AutoencoderParams}
+"""Folder of a pipeline to what its params.yaml is read as."""
+COMMITTED = {folder: yaml.safe_load((folder / "params.yaml").read_text()) for folder in MODELS}
 ANY_NAME = re.compile(r"NAME|<.*>")
 """What stands for a name in a sentence."""
 
@@ -75,7 +80,7 @@ def test_dcde_takes_it(command: Command) -> None:
     _, *arguments = command.words
     check_arguments(typer.main.get_command(app), arguments, whole=command.whole)
     if arguments[0] == "preset" and len(arguments) > 1 and not ANY_NAME.search(arguments[1]):
-        assert arguments[1] == "--list" or read_preset(ROOT / "presets", arguments[1])
+        assert arguments[1] == "--list" or read_preset(command.folder / "presets", arguments[1])
 
 
 @pytest.mark.parametrize("command", PYTHON, ids=str)
@@ -99,7 +104,7 @@ def test_dvc_takes_it_and_its_values_are_valid(
     for word in command.words[1:]:
         preset = PRESET.fullmatch(word)
         if preset and not ANY_NAME.search(preset[1]):
-            pairs = overrides(read_preset(ROOT / "presets", preset[1]))
+            pairs = overrides(leaves(read_preset(command.folder / "presets", preset[1])))
             words += [part for pair in pairs for part in ("-S", pair)]
         elif not preset:
             words.append(word)
@@ -113,19 +118,25 @@ def test_dvc_takes_it_and_its_values_are_valid(
         return
     assert {name.partition(":")[0] for name in getattr(parsed, "targets", None) or ()} <= STAGES
     if asked := getattr(parsed, "set_param", None):
-        check_values(asked, tmp_path)
+        check_values(asked, command.folder, tmp_path)
 
 
-def check_values(pairs: Sequence[str], folder: Path) -> None:
+def check_values(pairs: Sequence[str], pipeline: Path, folder: Path) -> None:
     """Put `name=value` into the committed parameters as DVC does, and read them."""
     params = folder / "params.yaml"
     for sweep in get_hydra_sweeps({str(params): list(pairs)}):
-        params.write_text((ROOT / "params.yaml").read_text())
+        params.write_text((pipeline / "params.yaml").read_text())
         apply_overrides(str(params), sweep[str(params)])
-        load_params(params, Params)
+        load_params(params, MODELS[pipeline])
 
 
-SECTIONS = [name for name in Params.model_fields if isinstance(COMMITTED[name], dict)]
+SECTIONS = {
+    name: folder
+    for folder, values in reversed(COMMITTED.items())
+    for name in values
+    if isinstance(values[name], dict)
+}
+"""Section to the pipeline that has it; of two, the main one."""
 NAMED = re.compile(rf"((?:{'|'.join(SECTIONS)})\.[a-z0-9_.]+)(?:(?:=|: )(.+))?")
 PARAMETERS = sorted(
     {
@@ -143,12 +154,13 @@ PARAMETERS = sorted(
 def test_parameters_that_are_named_exist(
     page: str, name: str, value: str | None, tmp_path: Path
 ) -> None:
-    found: Any = COMMITTED
+    pipeline = SECTIONS[name.partition(".")[0]]
+    found: Any = COMMITTED[pipeline]
     for part in name.split("."):
         assert part in found, name
         found = found[part]
     if value is not None:
-        check_values([f"{name}={value}"], tmp_path)
+        check_values([f"{name}={value}"], pipeline, tmp_path)
 
 
 @of("make")

@@ -16,12 +16,13 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "dcde/assets").glob("*.md")),
-    *sorted((ROOT / "teacher").glob("*.md")),
 ]
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 """In the line before a block, why it is not run by the tests."""
 PROGRAMS = ("accelerate", "dcde", "dvc", "export", "git", "hf", "make", "pip", "python", "source")
 """A line that starts with one of these is a command; other lines are what commands print."""
+OF_AUTOENCODER = {"training.md"}
+"""Pages whose sentences are about the pipeline in that folder."""
 _PATH_START = re.compile(r"\.venv/bin/(?=python )")
 
 
@@ -47,6 +48,8 @@ class Command:
 
     where: str
     words: tuple[str, ...]
+    folder: Path
+    """Where it runs, as `cd` in a line before it says."""
     whole: bool
     """False where it is only named in a sentence, perhaps without its arguments."""
 
@@ -81,9 +84,12 @@ def block_commands(block: Block) -> Iterator[Command]:
     """Those in a block with no language, with continued lines joined."""
     if block.language:
         return
+    folder = ROOT
     for line in block.text.replace("\\\n", " ").splitlines():
+        if line.startswith("cd ") and (ROOT / line.removeprefix("cd ")).is_dir():
+            folder = ROOT / line.removeprefix("cd ")
         if line.split(" ")[0] in PROGRAMS:
-            yield Command(str(block), tuple(_words(line)), whole=True)
+            yield Command(str(block), tuple(_words(line)), folder, whole=True)
 
 
 def prose_commands(page: Path) -> Iterator[Command]:
@@ -94,7 +100,8 @@ def prose_commands(page: Path) -> Iterator[Command]:
             line = f"dvc exp run {line}"
         if line.split(" ")[0] in PROGRAMS and " " in line:
             words = [word for word in _words(line) if word != "..."]
-            yield Command(page.name, tuple(words), whole=False)
+            folder = ROOT / "autoencoder" if page.name in OF_AUTOENCODER else ROOT
+            yield Command(page.name, tuple(words), folder, whole=False)
 
 
 def codes(page: Path) -> list[str]:
