@@ -80,9 +80,7 @@ def main(
                 found[f"{name}, {weights}, {way}"] = {
                     **{key: value for key, value in values.items() if value is not None},
                     "gflops_per_s": _gflops_per_s(macs[name], values),
-                    **_ratios(
-                        name, way, teacher, {key: c["latency_ms"] for key, c in costs.items()}
-                    ),
+                    **_ratios(name, way, teacher, latencies),
                 }
     print(f"\n{_table(found)}")
     if out is not None:
