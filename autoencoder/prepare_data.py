@@ -1,6 +1,7 @@
 """Fetch the embedded photos or check the user's folder; fix the crops for evaluation."""
 
 from autoencoder.paths import MANIFEST, PARAMS, PIPELINE
+from dcde.autoencode.check import check_run
 from dcde.base.autoencoder import AutoencoderParams
 from dcde.base.errors import one_line_errors
 from dcde.base.params_file import load_params
@@ -9,7 +10,9 @@ from dcde.data.prepare import prepare_photos
 
 
 def main() -> None:
-    found = prepare_photos(load_params(PARAMS, AutoencoderParams).data, MANIFEST)
+    params = load_params(PARAMS, AutoencoderParams)
+    check_run(params)  # first of all, what would stop a later stage
+    found = prepare_photos(params.data, MANIFEST)
     say(f"{len(found.train)} photos for training, {len(found.eval)} crops for evaluation")
 
 

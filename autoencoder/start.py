@@ -1,6 +1,6 @@
 """Make the model that training begins with: random weights, or a model to go on from."""
 
-from autoencoder.paths import PARAMS, PHASES, PIPELINE, START
+from autoencoder.paths import PARAMS, PIPELINE, START
 from dcde.autoencode.start import is_trained, start_model
 from dcde.base.autoencoder import AutoencoderParams
 from dcde.base.errors import one_line_errors
@@ -12,14 +12,10 @@ from dcde.model.checkpoint import save_model
 def main() -> None:
     params = load_params(PARAMS, AutoencoderParams)
     model = start_model(params.start, params.seed)
-    model.config.check_image_size("data.eval_size", params.data.eval_size)
-    for name in PHASES:
-        side = params.phase(name).crops.image_size
-        model.config.check_image_size(f"{name}.crops.image_size", side)
     save_model(model, START)
     trained = is_trained(params.start)
     say(f"{model.config.name}, {'as it was trained' if trained else 'with random weights'}")
-    phases = [params.phase(name) for name in PHASES]
+    phases = params.phases().values()
     if trained and any(p.epochs and p.trains in ("all", "middle") for p in phases):
         say(
             "warning: the encoder trains too, so that latents become other ones: no diffusion "

@@ -18,7 +18,7 @@ from dcde.train.run_state import finish_run
 
 def main(name: str) -> None:
     params = load_params(PARAMS, AutoencoderParams)
-    model, phase = read_model(BEFORE[name]), params.phase(name)
+    model, phase = read_model(BEFORE[name]), params.phases()[name]
     if phase.epochs == 0:
         say(f"{name} has no epochs: it leaves the model as it is")
         save_model(model, MODELS[name])

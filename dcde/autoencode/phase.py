@@ -53,7 +53,8 @@ def train_phase(
     Raises:
         UserError: for parameters that do not fit the data or the model, before any long work.
     """
-    phase, weights = params.phase(name), params.phase(name).loss.weights()
+    phase = params.phases()[name]
+    weights = phase.loss.weights()
     model.config.check_image_size(f"{name}.crops.image_size", phase.crops.image_size)
     plan = EpochPlan(
         photos,

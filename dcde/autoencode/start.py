@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from dcde.base.errors import UserError
-from dcde.model import DCAE, zoo_config
+from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock, RMSNorm2d
 from dcde.model.hub import HUB_FORM
-from dcde.model.sources import load_model
+from dcde.model.sources import known_config, load_model
 from dcde.model.zoo import zoo_names
 
 BRANCH_SCALE = 0.1
@@ -21,22 +23,30 @@ def is_trained(start: str) -> bool:
     return start not in zoo_names()
 
 
+def start_config(start: str) -> DCAEConfig | None:
+    """The architecture of what training begins with, as far as it is known without a download.
+
+    Raises:
+        UserError: if it is neither an architecture nor a model.
+    """
+    if not is_trained(start):
+        return zoo_config(start)
+    if ":" not in start and not Path(start).expanduser().exists():
+        raise UserError(
+            f"start: found {start!r}, expected an architecture ({', '.join(zoo_names())}) or a "
+            f"model: bundled:<name>, {HUB_FORM} or an existing folder"
+        )
+    return known_config(start, "start")
+
+
 def start_model(start: str, seed: int) -> DCAE:
     """The model of a source, or one of this architecture with weights drawn from the seed.
 
     Raises:
-        UserError: if it is neither.
+        UserError: if it can't be had.
     """
     if is_trained(start):
-        try:
-            return load_model(start, "start")
-        except UserError as error:
-            if ":" in start or "/" in start:
-                raise
-            raise UserError(
-                f"start: found {start!r}, expected an architecture ({', '.join(zoo_names())}) or "
-                f"a model: bundled:<name>, {HUB_FORM} or an existing folder"
-            ) from error
+        return load_model(start, "start")
     torch.manual_seed(seed)
     model = DCAE(zoo_config(start))
     quiet_branches(model)

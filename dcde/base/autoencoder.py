@@ -70,14 +70,13 @@ class AutoencoderParams(Section):
     """Evaluation crops that each epoch is shown and scored on."""
     runtime: RuntimeParams
 
-    def phase(self, name: str) -> PhaseParams:
-        """One of `phase1`, `phase2` and `phase3`."""
-        phase: PhaseParams = getattr(self, name)
-        return phase
+    def phases(self) -> dict[str, PhaseParams]:
+        """By their names, in their order."""
+        return {"phase1": self.phase1, "phase2": self.phase2, "phase3": self.phase3}
 
     @model_validator(mode="after")
     def _check(self) -> AutoencoderParams:
-        for phase in (self.phase1, self.phase2, self.phase3):
+        for phase in self.phases().values():
             if phase.epochs:
                 check_gan(phase.loss, self.gan, phase)
         return self

@@ -29,12 +29,9 @@ from dcde.distill.plan import check_held_out
 from dcde.metrics.frechet import Statistics
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file
 from dcde.model import DCAEConfig
-from dcde.model.checkpoint import read_config
 from dcde.model.costs import decoder_macs
 from dcde.model.dcae import build_on_meta
-from dcde.model.sources import find_model, find_teacher
-from dcde.model.weights import weights_file
-from dcde.model.zoo import published_config
+from dcde.model.sources import find_teacher, known_config
 from dcde.prune.choose import check_prune, decoder_macs_share
 from dcde.prune.depth import student_config
 from dcde.prune.repair import check_positions
@@ -126,14 +123,7 @@ def teacher_config(params: Params) -> DCAEConfig | None:
     """
     if not params.teacher.source.startswith("hf:"):
         find_teacher(params.teacher.source, params.teacher.sha256)
-    return _config(params.teacher.source, "teacher.source")
-
-
-def _config(source: str, field: str) -> DCAEConfig | None:
-    """The architecture of a model, as far as it is known without a download."""
-    if source.startswith("hf:"):
-        return published_config(source)
-    return read_config(weights_file(find_model(source, field)).parent)
+    return known_config(params.teacher.source, "teacher.source")
 
 
 def _student(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig | None:
@@ -143,7 +133,7 @@ def _student(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig | None:
         UserError: if there can be none.
     """
     if prune.start is not None:
-        found = _config(prune.start, "prune.start")
+        found = known_config(prune.start, "prune.start")
         if found is not None:
             check_student(found, teacher)
         return found

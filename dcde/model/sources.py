@@ -7,10 +7,11 @@ from pathlib import Path
 
 from dcde.base.errors import UserError
 from dcde.base.files import file_stamp
-from dcde.model import DCAE
-from dcde.model.checkpoint import read_model
+from dcde.model import DCAE, DCAEConfig
+from dcde.model.checkpoint import read_config, read_model
 from dcde.model.hub import HUB_FORM, download
 from dcde.model.weights import weights_file, weights_sha256
+from dcde.model.zoo import published_config
 
 ASSETS = Path(__file__).parents[1] / "assets"
 RECORD = "source.json"
@@ -52,6 +53,17 @@ def load_model(source: str, field: str = "model") -> DCAE:
         UserError: if it can't be had or can't be read.
     """
     return read_model(find_model(source, field))
+
+
+def known_config(source: str, field: str) -> DCAEConfig | None:
+    """The architecture of a model, as far as it is known without a download.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    if source.startswith("hf:"):
+        return published_config(source)
+    return read_config(weights_file(find_model(source, field)).parent)
 
 
 def record_source(source: str, field: str, stage: str, folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from dcde.autoencode.check import check_run
 from dcde.autoencode.parts import train_part
 from dcde.autoencode.phase import train_phase
 from dcde.autoencode.start import BRANCH_SCALE, quiet_branches, start_model
@@ -173,16 +174,35 @@ def test_start_is_an_architecture_or_a_model(tmp_path: Path) -> None:
     assert same_weights(ours, again) and not same_weights(ours, other)
     bundled = start_model("bundled:dc-ae-f16c16-photos", 0)
     assert bundled.config == ours.config and not same_weights(bundled, ours)
-    with pytest.raises(UserError, match=r"start: found 'dc-ae-f33', expected an architecture \(dc"):
-        start_model("dc-ae-f33", 0)
-    with pytest.raises(UserError, match=r"start: found '.*/none', expected bundled:"):
-        start_model(str(tmp_path / "none"), 0)
 
 
-def test_a_size_of_crops_that_does_not_fit_is_refused(
-    photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path
-) -> None:
-    params = parameters(crops={"image_size": 36, "short_side": [36, 64], "flip": True})
-    with pytest.raises(UserError, match=r"phase1\.crops\.image_size: found 36"):
-        run_phase(fresh_model(), params, photo_list, networks, tmp_path)
-    assert not list(tmp_path.iterdir())
+CROPS_OF_36 = {"image_size": 36, "short_side": [36, 64], "flip": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": "dc-ae-f33"}, r"start: found 'dc-ae-f33', expected an architecture \(dc-ae-f32"),
+        ({"start": "none/such"}, r"start: found 'none/such', expected an architecture"),
+        ({"start": "bundled:other"}, r"start: found 'bundled:other', but bundled are only: dc-ae"),
+        ({"phase2": {"crops": CROPS_OF_36}}, r"phase2\.crops\.image_size: found 36"),
+        ({"data": {"eval_size": 40}}, r"data\.eval_size: found 40"),
+        ({"phase3": {"samples_per_epoch": 2}}, r"batch_size: found 4, expected at most the 2"),
+        pytest.param(
+            {"phase1": {"precision": "fp16"}},
+            r"precision: found 'fp16', but no GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16"),
+        ),
+    ],
+)
+def test_what_would_stop_a_run_is_known_before_it(changes: dict[str, Any], message: str) -> None:
+    raw = yaml.safe_load((ROOT / "autoencoder/params.yaml").read_text())
+    check_run(AutoencoderParams.model_validate(raw))
+    with pytest.raises(UserError, match=message):
+        check_run(AutoencoderParams.model_validate(merge(raw, changes)))
+
+
+def test_a_phase_that_is_left_out_stops_nothing() -> None:
+    raw = yaml.safe_load((ROOT / "autoencoder/params.yaml").read_text())
+    left_out = {"phase2": {"epochs": 0, "crops": CROPS_OF_36}}
+    check_run(AutoencoderParams.model_validate(merge(raw, left_out)))

@@ -38,8 +38,8 @@ def test_presets_of_the_autoencoder_are_valid(preset: str) -> None:
     )
     params = validate(settings, AutoencoderParams, where=preset)
     config = zoo_config(params.start)
-    for name in ("phase1", "phase2", "phase3"):
-        config.check_image_size(name, params.phase(name).crops.image_size)
+    for name, phase in params.phases().items():
+        config.check_image_size(name, phase.crops.image_size)
 
 
 def test_a_gan_that_a_phase_never_starts_is_refused() -> None:
