@@ -32,6 +32,7 @@ ALL = ((), (0, 1, 2), (0, 1), (0, 1))
 
 def params(**changes: Any) -> PruneParams:
     values = {
+        "start": None,
         "depth_list": [0, 2, 1, 1],
         "budget": None,
         "method": "direct",
