@@ -10,7 +10,6 @@ import typer
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.files import whole_file
 from dcde.base.paths import EXPERIMENTS_REPORT
-from dcde.report.experiments import experiments_page, read_experiments
 
 
 def report(
@@ -18,6 +17,8 @@ def report(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = EXPERIMENTS_REPORT,
 ) -> None:
     """Write all finished DVC experiments on this commit as one page."""
+    # Here, as it takes a second that every other command would wait for.
+    from dcde.report.experiments import experiments_page, read_experiments
 
     with one_line_errors():
         if not exps:

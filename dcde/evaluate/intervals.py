@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
 CONFIDENCE = 0.95
 Interval = tuple[float, float]
@@ -25,6 +24,8 @@ def mean_interval(values: np.ndarray, groups: Sequence[str]) -> Interval | None:
     Args:
         groups: for each value, the photo that it comes from.
     """
+    from scipy.stats import t  # here, as it takes a second that commands would wait for
+
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     n = len(names)
     if n < 2:

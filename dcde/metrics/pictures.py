@@ -1,6 +1,8 @@
 """How far one picture is from its original: PSNR and SSIM, on pictures as they would be saved.
 
 LPIPS is `dcde.metrics.lpips`'s; distances between sets of pictures are `dcde.metrics.frechet`'s.
+scikit-image's metrics are imported where they are used: it takes a second, which every command and
+stage would wait for.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 EQUAL_DB = 100.0
@@ -18,6 +19,8 @@ EQUAL_DB = 100.0
 
 def psnr_db(image: np.ndarray, original: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of two (H, W, 3) uint8 images; 100 where they are equal."""
+    from skimage.metrics import peak_signal_noise_ratio
+
     if np.array_equal(image, original):
         return EQUAL_DB
     return float(peak_signal_noise_ratio(original, image, data_range=255))
@@ -44,6 +47,8 @@ def ssim(image: np.ndarray, original: np.ndarray) -> float:
     and over the whole picture, reflected at its edges. (torchmetrics before 1.4.2 left out the
     outer 5 pixels, as scikit-image does by itself.)
     """
+    from skimage.metrics import structural_similarity
+
     edges = ((_RADIUS, _RADIUS), (_RADIUS, _RADIUS), (0, 0))
     return float(
         structural_similarity(

@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dvclive import Live
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from dvclive import Live
 
 
 class Progress:
@@ -29,6 +31,8 @@ class Progress:
         )
         self.live: Live | None = None
         if shown:
+            from dvclive import Live  # here, as it takes long, and `dcde check` does without
+
             _mend(live_dir, steps_done)
             self.live = Live(
                 str(live_dir), resume=steps_done > 0, report=None, save_dvc_exp=False, dvcyaml=None
