@@ -26,4 +26,5 @@ def check_run(params: AutoencoderParams) -> None:
         if config is not None:
             config.check_image_size(f"{name}.crops.image_size", phase.crops.image_size)
         if phase.samples_per_epoch is not None:
-            check_batch_size(phase.batch_size, phase.samples_per_epoch, 1)
+            field = f"{name}.batch_size"
+            check_batch_size(field, phase.batch_size, phase.samples_per_epoch, 1)

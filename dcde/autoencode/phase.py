@@ -64,7 +64,8 @@ def train_phase(
         seed=params.seed,
     )
     accelerator = make_accelerator(phase.precision)
-    check_batch_size(phase.batch_size, plan.samples, accelerator.num_processes)
+    processes = accelerator.num_processes
+    check_batch_size(f"{name}.batch_size", phase.batch_size, plan.samples, processes)
     if phase.compile:
         check_compiler(f"{name}.compile")
     train_part(model, phase.trains, checkpoint_activations=phase.checkpoint_activations)

@@ -105,17 +105,20 @@ def check_same_step(step: int, folder: Path) -> None:
         )
 
 
-def check_batch_size(batch_size: int, samples: int, processes: int) -> None:
+def check_batch_size(field: str, batch_size: int, samples: int, processes: int) -> None:
     """Refuse a batch that an epoch's samples do not fill, or that processes can't share.
+
+    Args:
+        field: the parameter that holds it.
 
     Raises:
         UserError: saying what was expected.
     """
     if batch_size > samples:
         raise UserError(
-            f"batch_size: found {batch_size}, expected at most the {samples} samples of an epoch"
+            f"{field}: found {batch_size}, expected at most the {samples} samples of an epoch"
         )
     if batch_size % processes:
         raise UserError(
-            f"batch_size: found {batch_size}, expected a multiple of the {processes} processes"
+            f"{field}: found {batch_size}, expected a multiple of the {processes} processes"
         )

@@ -35,7 +35,7 @@ from dcde.model.sources import find_teacher, known_config
 from dcde.prune.choose import check_prune, decoder_macs_share
 from dcde.prune.depth import student_config
 from dcde.prune.repair import check_positions
-from dcde.prune.start import check_student
+from dcde.prune.start import check_place, check_student
 from dcde.prune.widths import narrow_config
 from dcde.train.trainer import LESS_MEMORY
 
@@ -95,7 +95,8 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
 
     left = training - distill.validation_photos
     samples = distill.samples_per_epoch or left
-    check_batch_size(distill.batch_size, samples, process_state().num_processes)
+    processes = process_state().num_processes
+    check_batch_size("distill.batch_size", distill.batch_size, samples, processes)
     batches = samples // distill.batch_size
     steps = distill.epochs * math.ceil(batches / distill.accumulation_steps)
     yield (
@@ -133,6 +134,7 @@ def _student(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig | None:
         UserError: if there can be none.
     """
     if prune.start is not None:
+        check_place(prune.start)
         found = known_config(prune.start, "prune.start")
         if found is not None:
             check_student(found, teacher)

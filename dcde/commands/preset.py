@@ -49,15 +49,23 @@ def _files(folder: Path, name: str) -> list[dict[str, Any]]:
     if not path.is_file():
         known = ", ".join(preset_names(folder)) or "none: run it in the repository's root"
         raise UserError(f"preset {name!r} is unknown, expected one of: {known}")
-    file: dict[str, Any] = yaml.safe_load(path.read_text())
+    file = _read(path)
     return [file, *(_files(folder, file[SHARED]) if SHARED in file else ())]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        file = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(file, dict):
+        raise UserError(f"{path}: found {file!r}, expected settings as in params.yaml")
+    return file
 
 
 def preset_names(folder: Path) -> list[str]:
     """All presets that are not only there to be extended, sorted."""
-    return sorted(
-        path.stem for path in folder.glob("*.yaml") if ABOUT in yaml.safe_load(path.read_text())
-    )
+    return sorted(path.stem for path in folder.glob("*.yaml") if ABOUT in _read(path))
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def write_reconstructions(
     Raises:
         UserError: before any is written, if one can't be read or two would have one name.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out: found {folder}, which is a file, expected a folder or a new name")
     targets = _targets(images, folder, ["input", *models])
     for path in tqdm(targets, desc="check images", unit="image"):
         read_rgb(path)

@@ -66,10 +66,17 @@ def optimize(
         tile_size: decode images that are larger in tiles of so many pixels (see `decode_tiled`).
 
     Raises:
-        ValueError: for another dtype (sums of attention overflow float16), in training mode, or for
+        ValueError: for another kind of model, one whose decoder was put in place by this function,
+            for another dtype (sums of attention overflow float16), in training mode, or for
             `compile` with `tile_size`, as tiles have many sizes.
         NotExpressibleError: naming the field of diffusers' configuration that ours can't express.
     """
+    if isinstance(getattr(model, "decoder", None), FusedDecoder):
+        raise ValueError("model: its decoder is optimized already, expected one as it was loaded")
+    if not isinstance(model, DCAE) and not hasattr(model, "config"):
+        raise ValueError(
+            f"model: found {type(model).__name__}, expected a DCAE or diffusers' AutoencoderDC"
+        )
     ours = model if isinstance(model, DCAE) else from_diffusers_model(model)
     dtype = dtype or next(ours.decoder.parameters()).dtype
     if dtype not in (torch.float32, torch.bfloat16):

@@ -70,7 +70,8 @@ def distill(
     ]
     plan = plan_crops(photos, params, recipe.seed)
     accelerator = make_accelerator(params.precision)
-    check_batch_size(params.batch_size, plan.training.samples, accelerator.num_processes)
+    samples, processes = plan.training.samples, accelerator.num_processes
+    check_batch_size("distill.batch_size", params.batch_size, samples, processes)
     if params.compile:
         check_compiler("distill.compile")
 

@@ -16,17 +16,26 @@ def existing_student(source: str, teacher: DCAE) -> DCAE:
     Raises:
         UserError: if there is none, or one that can't be this teacher's.
     """
-    if Path(source).resolve() in (STUDENT.resolve(), PRUNED.resolve()):
-        raise UserError(
-            f"prune.start: found {source}, which this pipeline writes anew: copy it "
-            f"(`cp -r {source} my-student`) and name the copy"
-        )
+    check_place(source)
     found = load_model(source, "prune.start")
     check_student(found.config, teacher.config)
     student = DCAE(teacher.config.model_copy(update={"decoder": found.config.decoder}))
     student.encoder.load_state_dict(teacher.encoder.state_dict())
     student.decoder.load_state_dict(found.decoder.state_dict())
     return student.eval()
+
+
+def check_place(source: str) -> None:
+    """Refuse a folder that the pipeline replaces while it runs.
+
+    Raises:
+        UserError: saying what to do.
+    """
+    if Path(source).resolve() in (STUDENT.resolve(), PRUNED.resolve()):
+        raise UserError(
+            f"prune.start: found {source}, which this pipeline writes anew: copy it "
+            f"(`cp -r {source} my-student`) and name the copy"
+        )
 
 
 def check_student(student: DCAEConfig, teacher: DCAEConfig) -> None:

@@ -114,3 +114,9 @@ def test_calibration_photos_must_fit_into_memory(workplace: Path) -> None:
 def test_in_a_repository_it_says_what_dvc_would_run(tmp_path: Path, photos: Path) -> None:
     copy_repository(tmp_path, photos)
     assert "to run    prepare_data, " in dcde(tmp_path, "check")
+
+
+def test_a_start_that_the_pipeline_writes_anew_is_refused(workplace: Path) -> None:
+    code, said = check(workplace, prune__start="models/student")
+    assert code == 1
+    assert "error: prune.start: found models/student, which this pipeline writes anew" in said

@@ -143,3 +143,18 @@ def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.M
     assert head.split() == ["name", "about"]
     assert [row.split()[0] for row in rows] == ["f32c32", "photos"]
     assert "-S phase3.trains=head" in CliRunner().invoke(app, ["preset", "f32c32"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distill: [1", r"bad\.yaml: not valid YAML: while parsing a flow sequence"),
+        ("distill", r"bad\.yaml: found 'distill', expected settings as in params\.yaml"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_named(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    for read in (preset_names, lambda folder: read_preset(folder, "bad")):
+        with pytest.raises(UserError, match=message) as caught:
+            read(tmp_path)
+        assert "\n" not in str(caught.value)

@@ -204,3 +204,12 @@ def test_no_more_macs_than_the_plain_decoder(thin_teacher: DCAE) -> None:
     latent = torch.randn(1, 32, 8, 8)
     ours, plain = (count_macs(m, latent) for m in (optimize(thin_teacher), thin_teacher.decoder))
     assert 0.999 * plain < ours <= plain
+
+
+def test_what_is_optimized_already_or_no_model_is_named(tiny_model: DCAE) -> None:
+    vae = diffusers_model(tiny_model)
+    vae.decoder = dcde.optimize(vae)
+    with pytest.raises(ValueError, match="its decoder is optimized already"):
+        dcde.optimize(vae)
+    with pytest.raises(ValueError, match="model: found str, expected a DCAE or diffusers'"):
+        dcde.optimize("models/student")

@@ -180,4 +180,6 @@ def test_machines_without_a_shared_disk_do_not_go_on_from_different_steps(
 def test_batch_that_does_not_divide_is_refused(photos: Path, tmp_path: Path) -> None:
     done = run_two(tmp_path, photos, batch_size=5)
     assert done.returncode != 0
-    assert "error: batch_size: found 5, expected a multiple of the 2 processes" in done.stderr
+    assert (
+        "error: distill.batch_size: found 5, expected a multiple of the 2 processes" in done.stderr
+    )

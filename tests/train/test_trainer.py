@@ -148,10 +148,10 @@ def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 81}, "batch_size: found 81, expected at most the 80 samples of an epoch"),
+        ({"batch_size": 81}, "distill.batch_size: found 81, expected at most the 80 samples"),
         (
             {"samples_per_epoch": None, "batch_size": 6},
-            "batch_size: found 6, expected at most the 5 samples of an epoch",
+            "distill.batch_size: found 6, expected at most the 5 samples of an epoch",
         ),
         (
             {"validation_photos": 5},
