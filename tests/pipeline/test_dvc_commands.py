@@ -137,7 +137,7 @@ def test_two_workers_run_a_queued_sweep_on_the_same_new_crops(queue: Path) -> No
     launcher = 'launcher="env OMP_NUM_THREADS=1 python"'
     dvc(queue, "exp", "run", "--queue", "-S", "prune.method=last,gap", "-S", launcher)
     dvc(queue, "queue", "start", "-j", "2")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while (status := dvc(queue, "queue", "status")).count("Success") < 2:
         assert "Failed" not in status and time.monotonic() < deadline, status
         time.sleep(8)  # asking takes seconds of a core, which the workers need
