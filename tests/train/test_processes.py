@@ -119,11 +119,8 @@ def test_two_processes_follow_one(
             torch.testing.assert_close(shared[name], tensor, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("tap", [0, 3])
-def test_the_output_layer_rests_where_no_term_reaches_it(
-    tap: int, photos: Path, tmp_path: Path
-) -> None:
-    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False, "tap": tap}
+def test_the_output_layer_rests_where_no_term_reaches_it(photos: Path, tmp_path: Path) -> None:
+    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False, "tap": 0}
     done = run_two(tmp_path, photos, **arguments)
     assert done.returncode == 0, done.stderr
     trained, before = read_model(tmp_path / "student"), models()[1]

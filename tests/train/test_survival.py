@@ -40,10 +40,8 @@ class CutError(Exception):
     "changes",
     [
         {"gan": {"norm": "spectral"}},
-        {"gan": {"norm": "group"}, "ema": 0},
-        {"accumulation_steps": 3, "shallow_epochs": 1},
-        {"checkpoint_activations": True, "loss": {"image": 1.0}},
-        {"narrow": True, "loss": {"image": 1.0, "stream": 0.3}},
+        {"gan": {"norm": "group"}, "ema": 0, "accumulation_steps": 3, "shallow_epochs": 1},
+        {"narrow": True, "checkpoint_activations": True, "loss": {"image": 1.0, "stream": 0.3}},
     ],
     ids=str,
 )
