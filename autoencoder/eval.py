@@ -1,16 +1,8 @@
 """Measure the model before and after training on the same crops, and show both side by side."""
 
-from autoencoder.paths import (
-    EVAL_METRICS,
-    LPIPS,
-    MANIFEST,
-    METRIC_NETWORKS,
-    PARAMS,
-    PIPELINE,
-    PLOTS,
-    START,
-    TRAINED,
-)
+import shutil
+
+from autoencoder import paths
 from dcde.base.autoencoder import AutoencoderParams
 from dcde.base.devices import best_device
 from dcde.base.errors import one_line_errors
@@ -32,17 +24,17 @@ BATCH_SIZE, PICTURES = 8, 6
 
 
 def main() -> None:
-    params = load_params(PARAMS, AutoencoderParams)
-    crops = Manifest.load(MANIFEST).eval
-    models = {"start": read_model(START), "trained": read_model(TRAINED)}
-    state_dir = work_dir() / "autoencoder" / stage_key("eval", PIPELINE)
+    params = load_params(paths.PARAMS, AutoencoderParams)
+    crops = Manifest.load(paths.MANIFEST).eval
+    models = {"start": read_model(paths.START), "trained": read_model(paths.TRAINED)}
+    state_dir = work_dir() / "autoencoder" / stage_key("eval", paths.PIPELINE)
     size = params.data.eval_size
     with shared_run(state_dir):
         result = evaluate(
             models,
             crops,
-            lpips_metric=load_lpips(LPIPS),
-            networks=frechet_networks(METRIC_NETWORKS, fid=False, resolution=size),
+            lpips_metric=load_lpips(paths.LPIPS),
+            networks=frechet_networks(paths.METRIC_NETWORKS, fid=False, resolution=size),
             batch_size=BATCH_SIZE,
             workers=params.runtime.loader_workers(),
             device=best_device(),
@@ -57,11 +49,13 @@ def main() -> None:
         intervals = score_intervals(
             result.values, photos, difference="gain", of="trained", minus="start"
         )
-        save_picture(reconstruction_grid(models, spread(crops, PICTURES)), PLOTS / "eval/grid.jpg")
-        write_table(score_rows(scores, intervals), PLOTS / "eval/scores.csv")
-        write_metrics({**scores, "images": len(crops)}, EVAL_METRICS)
+        shown = spread(crops, PICTURES)
+        save_picture(reconstruction_grid(models, shown), paths.PLOTS / "eval/grid.jpg")
+        write_table(score_rows(scores, intervals), paths.PLOTS / "eval/scores.csv")
+        write_metrics({**scores, "images": len(crops)}, paths.EVAL_METRICS)
+        shutil.rmtree(state_dir)
 
 
 if __name__ == "__main__":
-    with one_line_errors(), told("eval", PIPELINE):
+    with one_line_errors(), told("eval", paths.PIPELINE):
         main()

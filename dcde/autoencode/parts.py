@@ -13,7 +13,7 @@ from torch import nn
 
 from dcde.base.autoencoder import Part
 from dcde.model import DCAE
-from dcde.model.blocks import OpSequential
+from dcde.model.blocks import recompute_stages
 
 
 def train_part(model: DCAE, part: Part, *, checkpoint_activations: bool) -> None:
@@ -38,6 +38,5 @@ def train_part(model: DCAE, part: Part, *, checkpoint_activations: bool) -> None
     model.requires_grad_(False)
     for module in parts[part]:
         module.requires_grad_(True)
-    for stage in (*encoder.stages, *decoder.stages):
-        assert isinstance(stage, OpSequential)
-        stage.recompute = checkpoint_activations
+    for side in (encoder, decoder):
+        recompute_stages(side.stages, checkpoint_activations)

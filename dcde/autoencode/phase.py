@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from dcde.autoencode.parts import train_part
 from dcde.autoencode.task import AutoencodeTask, Reconstruct
@@ -17,12 +15,11 @@ from dcde.base.processes import check_batch_size, make_accelerator
 from dcde.data.crops import Crop, CropDataset
 from dcde.data.folder import Photo
 from dcde.data.grid import reconstruction_grid, save_picture
-from dcde.data.pixels import to_model_range, to_uint8
 from dcde.data.plan import EpochPlan
 from dcde.metrics.lpips import load_lpips
-from dcde.metrics.pictures import batch_psnr_db
 from dcde.model import DCAE
 from dcde.train.losses import build_terms
+from dcde.train.scores import mean_scores
 from dcde.train.trainer import Trainer
 
 FRESH = 1_000_000
@@ -78,7 +75,12 @@ def train_phase(
         module.eval()
         grid = reconstruction_grid({"reconstruction": shown}, validation[:SHOWN])
         save_picture(grid, state_dir / f"samples/epoch_{epoch + 1:03d}.jpg")
-        scores = picture_scores(shown, validation, lpips_metric, phase.batch_size)
+        scores = mean_scores(
+            lambda batch: shown(batch["image"]),
+            CropDataset(validation),
+            lpips_metric,
+            phase.batch_size,
+        )
         module.train(was_training)
         return scores
 
@@ -98,19 +100,3 @@ def train_phase(
         on_epoch=epoch_done,
     ).run()
     model.eval()
-
-
-@torch.inference_mode()
-def picture_scores(
-    model: DCAE, crops: Sequence[Crop], lpips_metric: nn.Module, batch_size: int
-) -> dict[str, float]:
-    """Mean PSNR in dB and LPIPS of what the model makes of crops, rounded as it would be saved."""
-    device = next(model.parameters()).device
-    sums = torch.zeros(2, device=device)
-    for batch in DataLoader(CropDataset(crops), batch_size):
-        pixels = to_model_range(batch["pixels"].to(device))
-        images = to_model_range(to_uint8(model(pixels)))
-        scores = (batch_psnr_db(images, pixels), lpips_metric(images, pixels))
-        sums += torch.stack([score.sum() for score in scores])
-    psnr, lpips_mean = (sums / len(crops)).tolist()
-    return {"psnr_db": psnr, "lpips": lpips_mean}

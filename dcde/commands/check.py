@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from dcde.distill.distill import check_fit
 from dcde.distill.freeze import deep_parameters
 from dcde.distill.latents import crop_bytes, drawn_again
 from dcde.distill.memory import step_bytes
-from dcde.distill.plan import check_held_out
+from dcde.distill.plan import check_held_out, training_steps
 from dcde.metrics.frechet import Statistics
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file
 from dcde.model import DCAEConfig
@@ -97,13 +96,11 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     samples = distill.samples_per_epoch or left
     processes = process_state().num_processes
     check_batch_size("distill.batch_size", distill.batch_size, samples, processes)
-    batches = samples // distill.batch_size
-    steps = distill.epochs * math.ceil(batches / distill.accumulation_steps)
     yield (
         "training",
         (
             f"{distill.epochs} epochs of {samples} crops of {distill.crops.image_size} px in "
-            f"batches of {distill.batch_size}: {steps} steps"
+            f"batches of {distill.batch_size}: {training_steps(distill, samples)} steps"
         ),
     )
     yield "memory", _step_memory(student, teacher, params)

@@ -73,11 +73,14 @@ def optimize(
     """
     if isinstance(getattr(model, "decoder", None), FusedDecoder):
         raise ValueError("model: its decoder is optimized already, expected one as it was loaded")
-    if not isinstance(model, DCAE) and not hasattr(model, "config"):
+    if isinstance(model, DCAE):
+        ours = model
+    elif hasattr(model, "config"):
+        ours = from_diffusers_model(model)
+    else:
         raise ValueError(
             f"model: found {type(model).__name__}, expected a DCAE or diffusers' AutoencoderDC"
         )
-    ours = model if isinstance(model, DCAE) else from_diffusers_model(model)
     dtype = dtype or next(ours.decoder.parameters()).dtype
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"dtype: found {dtype}, expected torch.float32 or torch.bfloat16")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from dcde.base.say import say
 from dcde.data.folder import Photo
 from dcde.distill.freeze import deep_parameters
 from dcde.distill.latents import cached_crops, drawn_again
-from dcde.distill.plan import plan_crops
+from dcde.distill.plan import plan_crops, training_steps
 from dcde.distill.projections import Widened, fit_projections, narrow_stages
 from dcde.distill.task import build_task
 from dcde.distill.validation import BEST, Validation, keep_student
@@ -75,11 +74,9 @@ def distill(
     if params.compile:
         check_compiler("distill.compile")
 
-    steps = params.epochs * math.ceil(
-        plan.training.samples // params.batch_size / params.accumulation_steps
-    )
     say(
-        f"{steps} steps on {params.batch_size * params.accumulation_steps} crops of "
+        f"{training_steps(params, samples)} steps on "
+        f"{params.batch_size * params.accumulation_steps} crops of "
         f"{params.crops.image_size} px each, in {params.epochs} epochs, and {len(plan.validation)} "
         "crops to validate on after each"
     )

@@ -8,7 +8,7 @@ from torch import nn
 
 from dcde.base.errors import UserError
 from dcde.model import DCAE, Decoder
-from dcde.model.blocks import OpSequential
+from dcde.model.blocks import recompute_stages
 
 
 def freeze(
@@ -26,9 +26,7 @@ def freeze(
     student.encoder.requires_grad_(not encoder)
     if project_out:
         student.decoder.project_out.requires_grad_(False)
-    for stage in student.decoder.stages:
-        assert isinstance(stage, OpSequential)
-        stage.recompute = checkpoint_activations
+    recompute_stages(student.decoder.stages, checkpoint_activations)
 
 
 def deep_parameters(

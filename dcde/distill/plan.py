@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dcde.base.errors import UserError
@@ -43,6 +44,12 @@ def plan_crops(photos: tuple[Photo, ...], params: DistillParams, seed: int) -> C
         for number in range(min(params.crops_per_image, CROPS_OF_A_PHOTO))
     )
     return CropPlan(plan, validation)
+
+
+def training_steps(params: DistillParams, samples: int) -> int:
+    """Steps of the optimizer in the whole run, with so many samples in each epoch."""
+    batches = samples // params.batch_size
+    return params.epochs * math.ceil(batches / params.accumulation_steps)
 
 
 def hold_out(photos: tuple[Photo, ...], count: int) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:

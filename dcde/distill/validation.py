@@ -10,16 +10,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
 from dcde.base.files import whole_file
-from dcde.data.pixels import to_model_range, to_uint8
 from dcde.distill.latents import LatentDataset
-from dcde.metrics.pictures import batch_psnr_db
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
+from dcde.train.learner import Batch
+from dcde.train.scores import mean_scores
 
 BEST, LAST = "best", "last"
 """Folders of the kept students; the first epoch of the lowest LPIPS is the best."""
@@ -39,18 +37,13 @@ class Validation:
         self.crops, self.lpips_metric = crops, lpips_metric
         self.batch_size, self.encode = batch_size, encode
 
-    @torch.inference_mode()
     def __call__(self, student: DCAE) -> dict[str, float]:
-        device = next(student.parameters()).device
-        sums = torch.zeros(2, device=device)
-        for batch in DataLoader(self.crops, self.batch_size):
-            pixels = to_model_range(batch["pixels"].to(device))
-            latents = student.encode(pixels) if self.encode else batch["latent"].to(device)
-            images = to_model_range(to_uint8(student.decode(latents)))
-            scores = (batch_psnr_db(images, pixels), self.lpips_metric(images, pixels))
-            sums += torch.stack([score.sum() for score in scores])
-        psnr, lpips_mean = (sums / len(self.crops)).tolist()
-        return {"psnr_db": psnr, "lpips": lpips_mean}
+        def reconstruct(batch: Batch) -> Tensor:
+            return student.decode(
+                student.encode(batch["image"]) if self.encode else batch["latent"]
+            )
+
+        return mean_scores(reconstruct, self.crops, self.lpips_metric, self.batch_size)
 
 
 def keep_student(student: DCAE, scores: Mapping[str, float], folder: Path) -> None:

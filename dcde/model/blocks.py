@@ -5,6 +5,7 @@ Shapes in comments: B batch, C channels, H and W height and width of the feature
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Literal
 
@@ -115,6 +116,13 @@ class OpSequential(nn.Module):
         for op in self.op_list:
             x = recomputed(op, x) if self.recompute else op(x)
         return x
+
+
+def recompute_stages(stages: Iterable[nn.Module], on: bool) -> None:
+    """Whether what these stages compute is computed again in the backward pass."""
+    for stage in stages:
+        assert isinstance(stage, OpSequential)
+        stage.recompute = on
 
 
 class ResBlock(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.markdown import PAGES, anchors, links, prose
 from tests.helpers.tiny import ROOT
 
-FILE = re.compile(r"`((?:benchmarks|dcde|docs|presets|stages|teacher|tests)/[\w/.-]+\.\w+)`")
+FILE = re.compile(r"`((?:autoencoder|benchmarks|dcde|docs|presets|stages|tests)/[\w/.-]+\.\w+)`")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
