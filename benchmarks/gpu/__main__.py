@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --out gpu
     python -m benchmarks.gpu --out gpu --only decoding --only training
-    python -m benchmarks.gpu --out smoke --smoke    # all of it on thin models, in a minute on a CPU
+    python -m benchmarks.gpu --out smoke --smoke    # every line of it, on thin models
 
 On one H100 it is to end within nine minutes: each part has a share of them, begins with what
 matters most, and names what it had no time for. Models have random weights; the weights of

@@ -68,7 +68,7 @@ def timed(
     for px, batch in sizes:
         if not setting.has_time(f"{name}, {way}, {px} px, batch {batch}"):
             continue
-        px = 64 if setting.smoke else px
+        px, batch = 64 if setting.smoke else px, setting.batch(batch)
         side, channels = px // model.config.downsampling, model.config.latent_channels
         latent = torch.randn(batch, channels, side, side, device=setting.device, dtype=dtype)
 

@@ -62,9 +62,13 @@ class Setting:
         """With random weights, on the device."""
         return random_model(self.config(name)).to(self.device)
 
+    def batch(self, images: int) -> int:
+        """So many images at a time; a quarter of them in a smoke test."""
+        return max(1, images // 4) if self.smoke else images
+
     def milliseconds(self, run: Callable[[], Any], runs: int = 10) -> float:
         """Median of a call's time on the device, after two calls that don't count."""
-        times = [self._clock(run) for _ in range(4 if self.smoke else runs + 2)]
+        times = [self._clock(run) for _ in range(3 if self.smoke else runs + 2)]
         return median(times[2:])
 
     def _clock(self, run: Callable[[], Any]) -> float:

@@ -31,7 +31,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     """A row for each preset, batch and way; a trace of a step with all switches."""
     rate = setting.matmul_tflops_per_s()
     rows: list[dict[str, Any]] = []
-    for batch in BATCHES:
+    for batch in map(setting.batch, BATCHES):
         for preset in PRESETS_TRAINED:
             for way in WAYS:
                 if setting.has_time(f"{preset}, batch {batch}, {way}"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,12 @@ from dcde.base.recipe import (
     check_gan,
 )
 from dcde.base.section import PositiveInt, Section, Weight
+
+
+def is_autoencoder(raw: Any) -> bool:
+    """Whether what a parameters file holds is meant for autoencoder/, not for the main pipeline."""
+    return isinstance(raw, dict) and "phase1" in raw
+
 
 Part = Literal["all", "decoder", "middle", "head"]
 """What of an autoencoder trains, see `dcde.autoencode.parts`."""
@@ -76,7 +82,10 @@ class AutoencoderParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> AutoencoderParams:
-        for phase in self.phases().values():
+        phases = self.phases()
+        if not any(phase.epochs for phase in phases.values()):
+            raise ValueError(f"{', '.join(phases)}: found 0 epochs in each, expected some in one")
+        for phase in phases.values():
             if phase.epochs:
                 check_gan(phase.loss, self.gan, phase)
         return self

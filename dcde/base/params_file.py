@@ -21,13 +21,21 @@ def load_params(path: Path, model: type[AnyParams]) -> AnyParams:
     Raises:
         UserError: the first fault, with the field's full name, what was found and expected.
     """
+    return validate(read_raw(path), model, where=path.name)
+
+
+def read_raw(path: Path) -> Any:
+    """What a parameters file holds, unchecked.
+
+    Raises:
+        UserError: if it is missing or no YAML.
+    """
     try:
-        raw: Any = yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: not found, expected the parameters file") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
-    return validate(raw, model, where=path.name)
 
 
 def validate(raw: Any, model: type[AnyParams], *, where: str) -> AnyParams:

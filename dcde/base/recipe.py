@@ -121,8 +121,9 @@ class DistillParams(TrainParams):
             raise ValueError("select: found 'best', but validation_photos is 0: nothing to rank by")
         if self.dynamic_loss and self.division_epoch >= self.epochs:
             raise ValueError(
-                f"division_epoch: found {self.division_epoch}, "
-                f"expected less than epochs ({self.epochs}) as dynamic_loss is on"
+                f"division_epoch: found {self.division_epoch}, expected less than epochs "
+                f"({self.epochs}) as dynamic_loss is on"
+                + ("; one epoch alone needs dynamic_loss: false" if self.epochs == 1 else "")
             )
         return self
 

@@ -19,7 +19,8 @@ KINDS = {
     "references": "statistics of the photos that Frechet distances compare with, computed again",
     "distill": "an unfinished distillation, which `dvc repro` continues",
     "eval": "an unfinished evaluation, which `dvc repro` continues",
-    "teacher": "an unfinished training of a teacher",
+    "autoencoder": "an unfinished training or evaluation in autoencoder/, which `dvc repro` there "
+    "continues",
 }
 REPLACEABLE = ("latents", "photos", "references")
 """Kinds that cost nothing but time to lose."""

@@ -11,10 +11,11 @@ import psutil
 import torch
 import typer
 
+from dcde.base.autoencoder import is_autoencoder
 from dcde.base.devices import best_device, check_compiler, device_name
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.params import Params, PruneParams
-from dcde.base.params_file import load_params
+from dcde.base.params_file import read_raw, validate
 from dcde.base.paths import PARAMS
 from dcde.base.processes import check_batch_size, make_accelerator, process_state
 from dcde.base.work import check_disk, human_bytes, work_dir
@@ -42,7 +43,13 @@ from dcde.train.trainer import LESS_MEMORY
 def check() -> None:
     """Tell what `dvc repro` would do with params.yaml as it is, without doing it."""
     with one_line_errors():
-        params = load_params(PARAMS, Params)
+        raw = read_raw(PARAMS)
+        if is_autoencoder(raw):
+            raise UserError(
+                f"{PARAMS}: found the parameters of autoencoder/, expected those of the main "
+                "pipeline; `dvc repro prepare_data` checks these"
+            )
+        params = validate(raw, Params, where=PARAMS.name)
         for topic, line in (*checked(params), *_stages_to_run()):
             typer.echo(f"{topic:10}{line}")
 

@@ -37,7 +37,9 @@ def crops_to_score(images: Path | None, size: int) -> Sequence[Crop]:
     """
     if images is None:
         return Manifest.load(MANIFEST).eval
-    return [eval_crops(p, size, 1)[0] for p in check_images(list_images(images), "skip")]
+    return [
+        eval_crops(p, size, 1)[0] for p in check_images(list_images(images, "--images"), "skip")
+    ]
 
 
 def score_models(

@@ -10,9 +10,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from dcde.base.autoencoder import AutoencoderParams, is_autoencoder
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.overrides import leaves, overrides
-from dcde.base.paths import PRESETS
+from dcde.base.params import Params
+from dcde.base.params_file import read_raw, validate
+from dcde.base.paths import PARAMS, PRESETS
 from dcde.model import DCAEConfig, DecoderConfig
 from dcde.model.costs import saved_percent, static_costs
 from dcde.model.diffusers_format import CLASS, diffusers_class
@@ -159,8 +162,11 @@ def preset(
         if show_list or name is None:
             typer.echo(_table())
         else:
-            settings = leaves(read_preset(PRESETS, name))
-            typer.echo(" ".join(f"-S {pair}" for pair in overrides(settings)))
+            settings = read_preset(PRESETS, name)
+            raw = read_raw(PARAMS)
+            model = AutoencoderParams if is_autoencoder(raw) else Params
+            validate(merge(raw, settings), model, where=f"{PARAMS} with preset {name}")
+            typer.echo(" ".join(f"-S {pair}" for pair in overrides(leaves(settings))))
 
 
 def _table() -> str:

@@ -32,17 +32,21 @@ class Photo(NamedTuple):
     height: int
 
 
-def list_images(folder: Path) -> list[Path]:
+def list_images(folder: Path, field: str | None = None) -> list[Path]:
     """All image files under a folder, sorted; ImageNet's `<wnid>/*.JPEG` included.
 
     Folders that are links are followed. Hidden files and folders are none of the images, such as
     `._photo.jpg`, which macOS leaves beside a photo. Images of other kinds are counted and named.
 
+    Args:
+        field: what names the folder, for the messages.
+
     Raises:
         UserError: if the folder is missing or holds no image.
     """
+    named = f"{field}: {folder}" if field else str(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: not found, expected a folder of images")
+        raise UserError(f"{named}: not found, expected a folder of images")
     files = sorted(map(Path, _visible_files(folder)))
     paths = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     others = Counter(s for path in files if (s := path.suffix.lower()) in OTHER_IMAGES)
@@ -50,7 +54,7 @@ def list_images(folder: Path) -> list[Path]:
     if not paths:
         found = f" (but {passed_over})" if others else ""
         raise UserError(
-            f"{folder}: no image found{found}, expected files {', '.join(IMAGE_SUFFIXES)}"
+            f"{named}: no image found{found}, expected files {', '.join(IMAGE_SUFFIXES)}"
         )
     if others:
         tqdm.write(
@@ -92,6 +96,9 @@ def printable(path: Path | str) -> str:
     """A path as text: bytes of its name that are not UTF-8, which Linux allows, are escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
+
+SOURCE = "data.source"
+"""The parameter that names the folder which is split."""
 
 MAX_PHOTO_PIXELS = 89_478_485
 """Largest photo of a data set; Pillow's own limit for what may be an attack."""
@@ -192,7 +199,7 @@ def split_photos(
         UserError: if there are too few images to split, or bad ones that are refused.
     """
     photos, *evaluation = (
-        check_images(list_images(part), on_bad_image, checked) for part in _parts(folder)
+        check_images(list_images(part, SOURCE), on_bad_image, checked) for part in _parts(folder)
     )
     if evaluation:
         return photos, evaluation[0]
@@ -212,14 +219,15 @@ def split_counts(folder: Path, val_fraction: float) -> tuple[int, int]:
     Raises:
         UserError: if there are too few images to split.
     """
-    photos, *evaluation = (len(list_images(part)) for part in _parts(folder))
+    photos, *evaluation = (len(list_images(part, SOURCE)) for part in _parts(folder))
     return (photos, evaluation[0]) if evaluation else _shares(folder, photos, val_fraction)
 
 
 def _shares(folder: Path, photos: int, val_fraction: float) -> tuple[int, int]:
     if photos < 2:
         raise UserError(
-            f"{folder}: found 1 readable image, expected at least 2 to split into train and val"
+            f"{SOURCE}: {folder}: found 1 readable image, expected at least 2 to split into "
+            "train and val"
         )
     n_val = min(photos - 1, max(1, round(photos * val_fraction)))
     return photos - n_val, n_val

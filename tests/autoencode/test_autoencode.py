@@ -16,6 +16,7 @@ from dcde.autoencode.start import BRANCH_SCALE, quiet_branches, start_model
 from dcde.autoencode.task import AutoencodeTask
 from dcde.base.autoencoder import AutoencoderParams, Part
 from dcde.base.errors import UserError
+from dcde.base.params_file import validate
 from dcde.commands.preset import merge
 from dcde.data.crops import eval_crops
 from dcde.data.folder import Photo
@@ -185,6 +186,10 @@ CROPS_OF_36 = {"image_size": 36, "short_side": [36, 64], "flip": True}
         ({"start": "dc-ae-f33"}, r"start: found 'dc-ae-f33', expected an architecture \(dc-ae-f32"),
         ({"start": "none/such"}, r"start: found 'none/such', expected an architecture"),
         ({"start": "bundled:other"}, r"start: found 'bundled:other', but bundled are only: dc-ae"),
+        (
+            {f"phase{i}": {"epochs": 0} for i in (1, 2, 3)},
+            r"params\.yaml: phase1, phase2, phase3: found 0 epochs in each, expected some in one",
+        ),
         ({"phase2": {"crops": CROPS_OF_36}}, r"phase2\.crops\.image_size: found 36"),
         ({"data": {"eval_size": 40}}, r"data\.eval_size: found 40"),
         (
@@ -202,7 +207,7 @@ def test_what_would_stop_a_run_is_known_before_it(changes: dict[str, Any], messa
     raw = yaml.safe_load((ROOT / "autoencoder/params.yaml").read_text())
     check_run(AutoencoderParams.model_validate(raw))
     with pytest.raises(UserError, match=message):
-        check_run(AutoencoderParams.model_validate(merge(raw, changes)))
+        check_run(validate(merge(raw, changes), AutoencoderParams, where="params.yaml"))
 
 
 def test_a_phase_that_is_left_out_stops_nothing() -> None:

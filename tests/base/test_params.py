@@ -100,6 +100,13 @@ def test_bad_value_is_named(field: str, value: Any, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_one_epoch_has_no_time_for_the_dynamic_loss() -> None:
+    raw = committed()
+    raw["distill"] |= {"epochs": 1, "shallow_epochs": 0, "dynamic_loss": True}
+    with pytest.raises(UserError, match="one epoch alone needs dynamic_loss: false"):
+        validate(raw, Params, where="params.yaml")
+
+
 def test_discriminator_steps_at_most_as_often_as_the_generator() -> None:
     raw = committed()
     raw["distill"]["batch_size"], raw["gan"]["ratio"] = 8, 7

@@ -15,6 +15,7 @@ stages:
   bake:
     desc: "Bake: a cake"
     outs: [cake, crumbs: {cache: false}]
+    metrics: [calories.json: {cache: false}]
 """
 
 
@@ -24,7 +25,26 @@ def test_a_stage_is_told_by_its_description_and_its_outs(
     Path("dvc.yaml").write_text(PIPELINE)
     with told("bake"):
         assert capsys.readouterr().out == "bake: Bake: a cake\n"
-    assert re.fullmatch(r"bake: wrote cake, crumbs in 0:00:0\d\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        r"bake: wrote cake, crumbs, calories\.json in 0:00:0\d\n", capsys.readouterr().out
+    )
+
+
+def test_a_stage_says_how_long_it_took_the_last_time(
+    in_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("dvc.yaml").write_text(PIPELINE)
+    Path("other.yaml").write_text(PIPELINE)
+    clock = iter([0.0, 75.2, 0.0, 3.0])
+    monkeypatch.setattr("dcde.base.say.time.monotonic", lambda: next(clock))
+    with told("bake"):
+        pass
+    capsys.readouterr()
+    with told("bake"):
+        assert capsys.readouterr().out == "bake: Bake: a cake (0:01:15 the last time)\n"
+    monkeypatch.undo()
+    with told("bake", Path("other.yaml")):
+        assert capsys.readouterr().out.splitlines()[-1] == "bake: Bake: a cake"
 
 
 def test_a_stage_that_fails_does_not_say_that_it_wrote(

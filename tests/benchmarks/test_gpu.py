@@ -58,7 +58,7 @@ def test_decoding_and_how_it_compares(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_training_by_all_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "BATCHES", (2,))
+    monkeypatch.setattr(training, "BATCHES", (8,))
     monkeypatch.setattr(training, "PRESETS_TRAINED", ("w4-v25",))
     found = training.measure(Setting(CPU, tmp_path, 60, smoke=True))
     assert len(found["rows"]) == 3

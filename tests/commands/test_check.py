@@ -67,7 +67,7 @@ def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: P
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("data.source", "nowhere", "nowhere: not found, expected a folder of images"),
+        ("data.source", "nowhere", "data.source: nowhere: not found, expected a folder of images"),
         ("data.eval_size", 250, "data.eval_size: found 250 pixels, expected a multiple of 16"),
         ("profile.resolutions", [100], "profile.resolutions: found 100 pixels"),
         ("distill.crops.image_size", 120, "distill.crops.image_size: found 120 pixels"),
@@ -120,3 +120,9 @@ def test_a_start_that_the_pipeline_writes_anew_is_refused(workplace: Path) -> No
     code, said = check(workplace, prune__start="models/student")
     assert code == 1
     assert "error: prune.start: found models/student, which this pipeline writes anew" in said
+
+
+def test_parameters_of_the_other_pipeline_are_named(workplace: Path) -> None:
+    shutil.copy(ROOT / "autoencoder/params.yaml", workplace / "params.yaml")
+    code, said = check(workplace)
+    assert code == 1 and "error: params.yaml: found the parameters of autoencoder/" in said

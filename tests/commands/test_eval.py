@@ -90,7 +90,10 @@ def test_bundled_model_reconstructs_photos(folder: Path, photos: Path) -> None:
             "--model: found 'nowhere', expected bundled:<name>, hf:<owner>/<name>",
         ),
         (["--model", BUNDLED], "manifest.json: not found; `dvc repro prepare_data` makes it"),
-        (["--model", BUNDLED, "--images", "none"], "none: not found, expected a folder of images"),
+        (
+            ["--model", BUNDLED, "--images", "none"],
+            "--images: none: not found, expected a folder of images",
+        ),
         (
             ["--model", BUNDLED, "--out", "models"],
             "--out: found the folder models, expected",

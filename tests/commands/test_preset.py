@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,20 @@ def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.M
     assert head.split() == ["name", "about"]
     assert [row.split()[0] for row in rows] == ["f32c32", "photos"]
     assert "-S phase3.trains=head" in CliRunner().invoke(app, ["preset", "f32c32"]).stdout
+
+
+def test_a_field_that_is_none_is_named(in_folder: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    own = Path("presets/own.yaml")
+    own.parent.mkdir()
+    for text, message in (
+        ("distil: {epochs: 2}", "distil: unknown parameter; did you mean 'distill'?"),
+        ("distill: {epoch: 2}", "distill.epoch: unknown parameter; did you mean 'epochs'?"),
+    ):
+        own.write_text(text)
+        printed = CliRunner().invoke(app, ["preset", "own"])
+        assert printed.exit_code == 1
+        assert f"params.yaml with preset own: {message}" in printed.output
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_what_is_said_of_photos_is_there(tmp_path: Path) -> None:
     for name in ("a.heic", "b.heic", "c.heic"):
         (tmp_path / name).touch()
     with pytest.raises(UserError) as caught:
-        list_images(tmp_path)
+        list_images(tmp_path, "data.source")
     assert masked(f"{OURS}{caught.value}") in map(masked, MESSAGES)
     (tmp_path / "photo.png").write_bytes((SKIMAGE_DATA / "chelsea.png").read_bytes()[:1000])
     with pytest.raises(UserError) as caught:
