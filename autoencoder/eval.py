@@ -18,7 +18,7 @@ from dcde.evaluate.evaluate import evaluate
 from dcde.evaluate.intervals import score_intervals, score_rows
 from dcde.metrics.lpips import load_lpips
 from dcde.metrics.weights import frechet_networks
-from dcde.model.checkpoint import read_model
+from dcde.model.sources import read_made
 
 BATCH_SIZE, PICTURES = 8, 6
 
@@ -26,7 +26,7 @@ BATCH_SIZE, PICTURES = 8, 6
 def main() -> None:
     params = load_params(paths.PARAMS, AutoencoderParams)
     crops = Manifest.load(paths.MANIFEST).eval
-    models = {"start": read_model(paths.START), "trained": read_model(paths.TRAINED)}
+    models = {"start": read_made(paths.START), "trained": read_made(paths.TRAINED)}
     state_dir = work_dir() / "autoencoder" / stage_key("eval", paths.PIPELINE)
     size = params.data.eval_size
     with shared_run(state_dir):

@@ -7,6 +7,7 @@ from dcde.base.errors import one_line_errors
 from dcde.base.params_file import load_params
 from dcde.base.say import say, told
 from dcde.model.checkpoint import save_model
+from dcde.model.sources import record_source
 
 
 def main() -> None:
@@ -14,6 +15,8 @@ def main() -> None:
     model = start_model(params.start, params.seed)
     save_model(model, START)
     trained = is_trained(params.start)
+    if trained:
+        record_source(params.start, "start", "start", START)
     say(f"{model.config.name}, {'as it was trained' if trained else 'with random weights'}")
     phases = params.phases().values()
     if trained and any(p.epochs and p.trains in ("all", "middle") for p in phases):

@@ -12,13 +12,14 @@ from dcde.base.say import say, told
 from dcde.base.work import stage_key, work_dir
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
-from dcde.model.checkpoint import read_model, save_model
+from dcde.model.checkpoint import save_model
+from dcde.model.sources import read_made
 from dcde.train.run_state import finish_run
 
 
 def main(name: str) -> None:
     params = load_params(PARAMS, AutoencoderParams)
-    model, phase = read_model(BEFORE[name]), params.phases()[name]
+    model, phase = read_made(BEFORE[name]), params.phases()[name]
     if phase.epochs == 0:
         say(f"{name} has no epochs: it leaves the model as it is")
         save_model(model, MODELS[name])

@@ -36,7 +36,8 @@ def main() -> None:
 
     teacher = read_made(TEACHER)
     teacher.config.check_image_size("data.eval_size", params.data.eval_size)
-    say(f"{teacher.config.name}, measured on up to {how.calibration_images} photos")
+    student = f"{how.start}, from which nothing is cut" if how.start else teacher.config.name
+    say(f"{student}, measured on up to {how.calibration_images} photos")
     pruning = prune(
         teacher, how, images=images, lpips_metric=lpips_metric, seed=params.seed, device=device
     )

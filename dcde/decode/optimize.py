@@ -14,6 +14,7 @@ What diffusers' and the plain decoder spend beyond the multiplications, and what
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast
 
 import torch
@@ -56,7 +57,8 @@ def optimize(
     In fp32 its images are within a relative 1e-5 of the plain decoder's on a CPU. In bf16 they are
     at most twice as far from fp32 as the plain decoder's in bf16.
 
-    A pipeline of diffusers decodes with it after `pipe.vae.decoder = dcde.optimize(pipe.vae)`.
+    A pipeline of diffusers decodes with it after `pipe.vae.decoder = dcde.optimize(pipe.vae)`. It
+    is saved before that: `save_pretrained` raises a ValueError afterwards.
 
     Args:
         model: in eval mode; ours, or diffusers' `AutoencoderDC`.
@@ -124,6 +126,7 @@ class FusedDecoder(nn.Module):
         ops.append(FusedNorm(norm, act))
         ops.append(FusedConv(out) if isinstance(out, ConvLayer) else FusedUpsample(out, None))
         self.ops = nn.ModuleList(ops)
+        self.register_state_dict_pre_hook(_refuse_saving)
 
     @property
     def steps(self) -> list[FusedOp]:
@@ -140,6 +143,19 @@ class FusedDecoder(nn.Module):
         for op in self.steps:
             x = op(x)
         return x
+
+
+def _refuse_saving(*_: Any) -> None:
+    """Stop diffusers from saving weights that no decoder can be loaded from.
+
+    It would give no error, and on loading random weights with a warning. Weights are asked for in
+    other places too, such as moves between devices, so that it matters who asks.
+    """
+    if any(frame.function == "save_pretrained" for frame in inspect.stack(context=0)):
+        raise ValueError(
+            "decoder: found one that dcde.optimize made, which can't be saved; expected the "
+            "model's own: save before optimizing, or load the model again"
+        )
 
 
 def _fuse(op: nn.Module) -> list[FusedOp]:

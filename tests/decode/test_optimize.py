@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import cpu_offload
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -204,6 +206,18 @@ def test_no_more_macs_than_the_plain_decoder(thin_teacher: DCAE) -> None:
     latent = torch.randn(1, 32, 8, 8)
     ours, plain = (count_macs(m, latent) for m in (optimize(thin_teacher), thin_teacher.decoder))
     assert 0.999 * plain < ours <= plain
+
+
+def test_saving_it_is_refused_and_moving_it_is_not(tiny_model: DCAE, tmp_path: Path) -> None:
+    vae = diffusers_model(tiny_model)
+    latent = torch.randn(1, tiny_model.config.latent_channels, 2, 2)
+    expected = vae.decode(latent).sample
+    vae.decoder = dcde.optimize(vae)
+    cpu_offload(vae, execution_device="cpu")  # weights are fetched one by one, from a state dict
+    torch.testing.assert_close(vae.decode(latent).sample, expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="which can't be saved; expected the model's own"):
+        vae.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_what_is_optimized_already_or_no_model_is_named(tiny_model: DCAE) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
+from dcde.base.errors import UserError
 from dcde.model.checkpoint import read_model
+from dcde.model.sources import ASSETS, read_made
 from tests.helpers.workspace import change_params, dvc
 
 CROPS = {"image_size": 64, "short_side": [64, 96], "flip": True}
@@ -17,7 +22,9 @@ def test_a_short_run_leaves_a_model_its_scores_and_its_curves(
     workspace: Path, photos: Path
 ) -> None:
     folder = workspace / "autoencoder"
+    own = Path(shutil.copytree(ASSETS / "dc-ae-f16c16-photos", workspace / "own"))
     changes = {"data.source": str(photos), "data.eval_size": 64, "data.eval_crops": 1}
+    changes |= {"start": "own"}
     changes |= {"phase2.epochs": 0, "runtime.log_every": 1}
     for phase in ("phase1", "phase3"):
         changes |= {f"{phase}.epochs": 1, f"{phase}.samples_per_epoch": 8, f"{phase}.crops": CROPS}
@@ -45,3 +52,6 @@ def test_a_short_run_leaves_a_model_its_scores_and_its_curves(
     assert (folder / "plots/eval/grid.jpg").is_file()
     assert "Running stage" not in dvc(folder, "repro")
     assert "up to date" in dvc(workspace, "status")
+    os.utime(own / "model.safetensors", (0, 0))
+    with pytest.raises(UserError, match=r"^start: .*safetensors has changed since start read it"):
+        read_made(folder / "models/start")
