@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+_costs = cache(static_costs)
+"""Presets share teachers, and some their student, of which a full-size one takes a while."""
+
+
 @dataclass(frozen=True)
 class PresetRow:
     """What a preset's student is and costs, computed from its architecture."""
@@ -122,7 +127,7 @@ def preset_row(folder: Path, name: str) -> PresetRow:
         prune["width_list"],
         prune["inner_ratio"],
     )
-    costs = static_costs(student, resolution)
+    costs = _costs(student, resolution)
     return PresetRow(
         name=name,
         teacher=teacher.name,
@@ -131,7 +136,7 @@ def preset_row(folder: Path, name: str) -> PresetRow:
         decoder_gmacs=costs["decoder_macs"] / 1e9,
         recipe="original" if ORIGINAL in (file.get(SHARED) for file in files) else "ours",
         about=files[0].get(ABOUT, ""),
-        **saved_percent(costs, static_costs(teacher, resolution)),
+        **saved_percent(costs, _costs(teacher, resolution)),
     )
 
 
