@@ -27,7 +27,8 @@ LOCK = Path("dvc.lock")
 NARROW_NOTE = (
     "Blocks of the decoder have fewer channels inside than diffusers' `AutoencoderDC` can say. The "
     "model is of a class that is derived from it, in the file "
-    f"`{NARROW_MODULE}.py` of this repository, which `trust_remote_code` allows to run.\n\n"
+    f"`{NARROW_MODULE}.py` of this repository, which `trust_remote_code` allows to run "
+    "(diffusers 0.36 and later).\n\n"
 )
 UNSTATED = "Not stated. That of the model it was made from may bind it."
 
