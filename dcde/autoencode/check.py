@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dcde.autoencode.start import start_config
 from dcde.base.autoencoder import AutoencoderParams
-from dcde.base.devices import check_compiler
+from dcde.base.devices import check_compiler, check_launcher
 from dcde.base.processes import check_batch_size, make_accelerator
 
 
@@ -14,6 +14,7 @@ def check_run(params: AutoencoderParams) -> None:
     Raises:
         UserError: naming the parameter.
     """
+    check_launcher(params.launcher)
     config = start_config(params.start)
     if config is not None:
         config.check_image_size("data.eval_size", params.data.eval_size)

@@ -15,11 +15,13 @@ class UserError(ValueError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `UserError`, a full disk and an unusable path into `error: ...` and exit code 1."""
+    """Turn a `UserError`, a full disk, an unusable path and Ctrl-C into `error: ...`, exit 1."""
     try:
         yield
     except UserError as error:
         _fail(str(error))
+    except KeyboardInterrupt:  # where no training is under way, which saves its state first
+        _fail("stopped by Ctrl-C; the same command begins again with what was finished")
     except OSError as error:
         if error.errno in _BAD_PATH:
             _fail(f"{error.filename}: {error.strerror}")

@@ -31,7 +31,7 @@ def read_raw(path: Path) -> Any:
         UserError: if it is missing or no YAML.
     """
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_bytes())  # YAML names bytes that are no text
     except FileNotFoundError:
         raise UserError(f"{path}: not found, expected the parameters file") from None
     except yaml.YAMLError as error:

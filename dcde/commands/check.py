@@ -12,7 +12,7 @@ import torch
 import typer
 
 from dcde.base.autoencoder import is_autoencoder
-from dcde.base.devices import best_device, check_compiler, device_name
+from dcde.base.devices import best_device, check_compiler, check_launcher, device_name
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.params import Params, PruneParams
 from dcde.base.params_file import read_raw, validate
@@ -65,6 +65,7 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     yield "device", f"{device_name(best_device())}, {distill.precision}"
     if distill.compile:
         check_compiler("distill.compile")
+    check_launcher(params.launcher)
 
     if params.eval.fid:
         _check_fid_files(params)

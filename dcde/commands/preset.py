@@ -26,6 +26,9 @@ from dcde.prune.widths import narrow_config
 
 SHARED, ABOUT = "extends", "about"
 """Keys that are no parameters: another preset, whose settings come first, and what this one is."""
+REFUSED = "--see-the-error-of-dcde-preset-above"
+"""Printed for a preset that is refused: the shell would go on with `dvc exp run` alone, and DVC
+with the default run; an option that it does not know stops it."""
 ORIGINAL = "original"
 """What presets extend that keep to the recipe of the first published students."""
 
@@ -59,7 +62,7 @@ def _files(folder: Path, name: str) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        file = yaml.safe_load(path.read_text())
+        file = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(file, dict):
@@ -167,11 +170,21 @@ def preset(
         if show_list or name is None:
             typer.echo(_table())
         else:
-            settings = read_preset(PRESETS, name)
-            raw = read_raw(PARAMS)
-            model = AutoencoderParams if is_autoencoder(raw) else Params
-            validate(merge(raw, settings), model, where=f"{PARAMS} with preset {name}")
+            try:
+                settings = _checked_settings(name)
+            except UserError:
+                typer.echo(REFUSED)
+                raise
             typer.echo(" ".join(f"-S {pair}" for pair in overrides(leaves(settings))))
+
+
+def _checked_settings(name: str) -> dict[str, Any]:
+    """What a preset changes in params.yaml, as it is in this folder."""
+    settings = read_preset(PRESETS, name)
+    raw = read_raw(PARAMS)
+    model = AutoencoderParams if is_autoencoder(raw) else Params
+    validate(merge(raw, settings), model, where=f"{PARAMS} with preset {name}")
+    return settings
 
 
 def _table() -> str:

@@ -46,7 +46,8 @@ def list_images(folder: Path, field: str | None = None) -> list[Path]:
     """
     named = f"{field}: {folder}" if field else str(folder)
     if not folder.is_dir():
-        raise UserError(f"{named}: not found, expected a folder of images")
+        found = "is a file" if folder.exists() else "not found"
+        raise UserError(f"{named}: {found}, expected a folder of images")
     files = sorted(map(Path, _visible_files(folder)))
     paths = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     others = Counter(s for path in files if (s := path.suffix.lower()) in OTHER_IMAGES)

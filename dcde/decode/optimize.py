@@ -77,6 +77,11 @@ def optimize(
         raise ValueError("model: its decoder is optimized already, expected one as it was loaded")
     if isinstance(model, DCAE):
         ours = model
+    elif hasattr(model, "vae"):
+        raise ValueError(
+            f"model: found {type(model).__name__}, a whole pipeline, expected its autoencoder: "
+            "pipe.vae"
+        )
     elif hasattr(model, "config"):
         ours = from_diffusers_model(model)
     else:

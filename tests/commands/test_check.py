@@ -80,6 +80,11 @@ def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: P
         ("distill.shallow_stages", [7], "distill.shallow_stages: found 7"),
         ("distill.samples_per_epoch", 10**15, "the disk has"),
         ("distill.crops.image_size", 2**14, "distill.batch_size: found 4, with which a step takes"),
+        (
+            "launcher",
+            "acelerate launch",
+            "there is no program 'acelerate' in PATH; expected python",
+        ),
         ("distill.nothing", 1, "params.yaml: distill.nothing: unknown parameter"),
     ],
 )

@@ -15,7 +15,7 @@ from dcde.base.errors import UserError
 from dcde.base.params import Params
 from dcde.base.params_file import validate
 from dcde.commands.app import app
-from dcde.commands.preset import merge, preset_names, preset_row, read_preset
+from dcde.commands.preset import REFUSED, merge, preset_names, preset_row, read_preset
 from dcde.model.zoo import STUDENT_DEPTHS, zoo_config
 from tests.helpers.tiny import ROOT
 
@@ -158,17 +158,19 @@ def test_a_field_that_is_none_is_named(in_folder: Path) -> None:
         printed = CliRunner().invoke(app, ["preset", "own"])
         assert printed.exit_code == 1
         assert f"params.yaml with preset own: {message}" in printed.output
+        assert printed.stdout.strip() == REFUSED  # or `dvc exp run $(...)` would run the default
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("distill: [1", r"bad\.yaml: not valid YAML: while parsing a flow sequence"),
+        (b"about: caf\xe9", r"bad\.yaml: not valid YAML: unacceptable character"),
         ("distill", r"bad\.yaml: found 'distill', expected settings as in params\.yaml"),
     ],
 )
-def test_a_file_that_is_no_preset_is_named(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(text)
+def test_a_file_that_is_no_preset_is_named(text: str | bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
     for read in (preset_names, lambda folder: read_preset(folder, "bad")):
         with pytest.raises(UserError, match=message) as caught:
             read(tmp_path)

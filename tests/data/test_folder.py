@@ -109,3 +109,9 @@ def test_a_name_that_is_not_utf_8_is_named_at_the_check(
     capsys.readouterr()
     assert [photo.path for photo in check_images(list_images(tmp_path), "skip")] == [str(good)]
     assert message in capsys.readouterr().out
+
+
+def test_a_file_in_place_of_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(UserError, match=r"photo\.png: is a file, expected a folder of images"):
+        list_images(tmp_path / "photo.png")

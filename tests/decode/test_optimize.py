@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -227,3 +228,5 @@ def test_what_is_optimized_already_or_no_model_is_named(tiny_model: DCAE) -> Non
         dcde.optimize(vae)
     with pytest.raises(ValueError, match="model: found str, expected a DCAE or diffusers'"):
         dcde.optimize("models/student")
+    with pytest.raises(ValueError, match=r"found SimpleNamespace, a whole pipeline, .* pipe\.vae"):
+        dcde.optimize(SimpleNamespace(vae=vae, config={}))
