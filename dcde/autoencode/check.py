@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dcde.autoencode.start import start_config
 from dcde.base.autoencoder import AutoencoderParams
-from dcde.base.devices import check_compiler, check_launcher
-from dcde.base.processes import check_batch_size, make_accelerator
+from dcde.base.devices import check_compiler
+from dcde.base.processes import check_batch_size, check_launcher, make_accelerator
 
 
 def check_run(params: AutoencoderParams) -> None:

@@ -50,20 +50,6 @@ def check_compiler(field: str) -> None:
         )
 
 
-def check_launcher(launcher: str) -> None:
-    """Refuse a command that no program of this machine answers to.
-
-    Raises:
-        UserError: with what was found.
-    """
-    program = next((word for word in launcher.split() if "=" not in word), "")
-    if shutil.which(program) is None:
-        raise UserError(
-            f"launcher: found {launcher!r}, but there is no program {program!r} in PATH; expected "
-            "python, or a command such as `accelerate launch --num_processes 2`"
-        )
-
-
 def device_name(device: torch.device) -> str:
     """The device's name, with the count of threads for a CPU."""
     if device.type == "cuda":

@@ -25,7 +25,7 @@ def load_params(path: Path, model: type[AnyParams]) -> AnyParams:
 
 
 def read_raw(path: Path) -> Any:
-    """What a parameters file holds, unchecked.
+    """What a file of parameters, or of some of them, holds, unchecked.
 
     Raises:
         UserError: if it is missing or no YAML.
@@ -35,7 +35,7 @@ def read_raw(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: not found, expected the parameters file") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def validate(raw: Any, model: type[AnyParams], *, where: str) -> AnyParams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -102,6 +103,20 @@ def check_same_step(step: int, folder: Path) -> None:
         raise UserError(
             f"{folder}: the processes found different saved states, at steps {steps}: expected "
             "one folder for all, on a disk that the machines share"
+        )
+
+
+def check_launcher(launcher: str) -> None:
+    """Refuse a command that no program of this machine answers to.
+
+    Raises:
+        UserError: with what was found.
+    """
+    program = next((word for word in launcher.split() if "=" not in word), "")
+    if shutil.which(program) is None:
+        raise UserError(
+            f"launcher: found {launcher!r}, but there is no program {program!r} in PATH; expected "
+            "python, or a command such as `accelerate launch --num_processes 2`"
         )
 
 

@@ -12,12 +12,12 @@ import torch
 import typer
 
 from dcde.base.autoencoder import is_autoencoder
-from dcde.base.devices import best_device, check_compiler, check_launcher, device_name
+from dcde.base.devices import best_device, check_compiler, device_name
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.params import Params, PruneParams
 from dcde.base.params_file import read_raw, validate
 from dcde.base.paths import PARAMS
-from dcde.base.processes import check_batch_size, make_accelerator, process_state
+from dcde.base.processes import check_batch_size, check_launcher, make_accelerator, process_state
 from dcde.base.work import check_disk, human_bytes, work_dir
 from dcde.data.embedded import embedded_counts
 from dcde.data.folder import split_counts

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from dcde.base.autoencoder import AutoencoderParams, is_autoencoder
 from dcde.base.errors import UserError, one_line_errors
@@ -61,10 +60,7 @@ def _files(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        file = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    file = read_raw(path)
     if not isinstance(file, dict):
         raise UserError(f"{path}: found {file!r}, expected settings as in params.yaml")
     return file
