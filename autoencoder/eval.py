@@ -3,10 +3,8 @@
 import shutil
 
 from autoencoder import paths
-from dcde.base.autoencoder import AutoencoderParams
-from dcde.base.devices import best_device
+from dcde.base.devices import best_device, loader_workers
 from dcde.base.errors import one_line_errors
-from dcde.base.params_file import load_params
 from dcde.base.processes import shared_run
 from dcde.base.results import write_metrics, write_table
 from dcde.base.say import told
@@ -19,8 +17,10 @@ from dcde.evaluate.intervals import score_intervals, score_rows
 from dcde.metrics.lpips import load_lpips
 from dcde.metrics.weights import frechet_networks
 from dcde.model.sources import read_made
+from dcde.params.autoencoder import AutoencoderParams
+from dcde.params.file import load_params
 
-BATCH_SIZE, PICTURES = 8, 6
+PICTURES = 6
 
 
 def main() -> None:
@@ -35,8 +35,7 @@ def main() -> None:
             crops,
             lpips_metric=load_lpips(paths.LPIPS),
             networks=frechet_networks(paths.METRIC_NETWORKS, fid=False, resolution=size),
-            batch_size=BATCH_SIZE,
-            workers=params.runtime.loader_workers(),
+            workers=loader_workers(params.runtime.workers),
             device=best_device(),
             state_dir=state_dir,
             cache_dir=work_dir() / "references",

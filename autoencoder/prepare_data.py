@@ -1,17 +1,17 @@
 """Fetch the embedded photos or check the user's folder; fix the crops for evaluation."""
 
 from autoencoder.paths import MANIFEST, PARAMS, PIPELINE
-from dcde.autoencode.check import check_run
-from dcde.base.autoencoder import AutoencoderParams
+from dcde.autoencode.phase import check_phases
 from dcde.base.errors import one_line_errors
-from dcde.base.params_file import load_params
 from dcde.base.say import say, told
 from dcde.data.prepare import prepare_photos
+from dcde.params.autoencoder import AutoencoderParams
+from dcde.params.file import load_params
 
 
 def main() -> None:
     params = load_params(PARAMS, AutoencoderParams)
-    check_run(params)  # first of all, what would stop a later stage
+    check_phases(params)  # first, before any work
     found = prepare_photos(params.data, MANIFEST)
     say(f"{len(found.train)} photos for training, {len(found.eval)} crops for evaluation")
 

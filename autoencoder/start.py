@@ -2,12 +2,12 @@
 
 from autoencoder.paths import PARAMS, PIPELINE, START
 from dcde.autoencode.start import is_trained, start_model
-from dcde.base.autoencoder import AutoencoderParams
 from dcde.base.errors import one_line_errors
-from dcde.base.params_file import load_params
 from dcde.base.say import say, told
 from dcde.model.checkpoint import save_model
 from dcde.model.sources import record_source
+from dcde.params.autoencoder import AutoencoderParams
+from dcde.params.file import load_params
 
 
 def main() -> None:

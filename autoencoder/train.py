@@ -4,9 +4,7 @@ import sys
 
 from autoencoder.paths import BEFORE, LPIPS, MANIFEST, MODELS, PARAMS, PIPELINE, PLOTS, SAMPLES
 from dcde.autoencode.phase import train_phase
-from dcde.base.autoencoder import AutoencoderParams
 from dcde.base.errors import one_line_errors
-from dcde.base.params_file import load_params
 from dcde.base.processes import process_state, shared_run
 from dcde.base.say import say, told
 from dcde.base.work import stage_key, work_dir
@@ -14,6 +12,8 @@ from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.model.checkpoint import save_model
 from dcde.model.sources import read_made
+from dcde.params.autoencoder import AutoencoderParams
+from dcde.params.file import load_params
 from dcde.train.run_state import finish_run
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.recipe import measure_lines, scored_sets
-from dcde.base.overrides import leaves, overrides
+from dcde.params.overrides import leaves, overrides
 from dcde.base.paths import PRESETS
 from dcde.commands.preset import read_preset
 from dcde.report.frontier import frontier_figure

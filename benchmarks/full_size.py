@@ -22,8 +22,8 @@ import yaml
 
 from benchmarks.models import random_model
 from dcde.base.devices import best_device
-from dcde.base.params import Params
-from dcde.base.params_file import validate
+from dcde.params.pipeline import Params
+from dcde.params.file import validate
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRESETS
 from dcde.commands.preset import merge, preset_names, preset_row, read_preset
 from dcde.data.crops import load_images

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.recipe import of_preset
 from dcde.base.paths import PRESETS
-from dcde.base.recipe import Recipe
+from dcde.params.training import Recipe
 from dcde.commands.preset import preset_row
 from dcde.decode.optimize import optimize
 from dcde.distill.memory import LiveBytes, step_bytes

@@ -23,9 +23,9 @@ import typer
 import yaml
 
 from dcde.base.devices import best_device
-from dcde.base.overrides import leaves, overrides
-from dcde.base.params import Params
-from dcde.base.params_file import validate
+from dcde.params.overrides import leaves, overrides
+from dcde.params.pipeline import Params
+from dcde.params.file import validate
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRESETS, TEACHER
 from dcde.base.results import read_table, write_table
 from dcde.base.work import work_dir

@@ -27,8 +27,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dcde.base.errors import UserError
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
+from dcde.params.pipeline import Params
+from dcde.params.file import load_params
 from dcde.base.paths import PARAMS
 from dcde.commands.check import checked
 from dcde.data.crops import eval_crops, load_crop

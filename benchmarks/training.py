@@ -34,10 +34,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from dcde.base.devices import best_device, device_name, synchronize
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
+from dcde.params.pipeline import Params
+from dcde.params.file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, TEACHER
-from dcde.base.recipe import Recipe
+from dcde.params.training import Recipe
 from dcde.base.results import write_metrics
 from dcde.data.crops import CropDataset
 from dcde.data.manifest import Manifest

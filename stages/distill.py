@@ -2,8 +2,6 @@
 
 from dcde.base import paths
 from dcde.base.errors import one_line_errors
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, STUDENT, TEACHER
 from dcde.base.processes import process_state, shared_run
 from dcde.base.say import told
@@ -14,6 +12,8 @@ from dcde.data.spread import spread
 from dcde.distill.distill import distill
 from dcde.model import DCAE
 from dcde.model.sources import read_made
+from dcde.params.file import load_params
+from dcde.params.pipeline import Params
 from dcde.train.run_state import finish_run
 
 KEPT = {"live": paths.DISTILL_PLOTS, "samples": paths.DISTILL_SAMPLES}
@@ -21,7 +21,7 @@ SHOWN = 4  # evaluation crops in each epoch's picture
 
 
 def main() -> None:
-    recipe = load_params(PARAMS, Params)
+    params = load_params(PARAMS, Params)
     state_dir = work_dir() / "distill" / stage_key("distill")
     manifest = Manifest.load(MANIFEST)
     teacher, student = read_made(TEACHER), read_made(PRUNED)
@@ -36,7 +36,7 @@ def main() -> None:
             student,
             teacher,
             manifest.train,
-            recipe,
+            params,
             lpips_weights=LPIPS,
             state_dir=state_dir,
             cache_dir=work_dir() / "latents",

@@ -2,11 +2,11 @@
 
 from dcde.base.errors import one_line_errors
 from dcde.base.files import whole_folder
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
 from dcde.base.paths import METRIC_NETWORKS, PARAMS
 from dcde.base.say import told
 from dcde.metrics.weights import write_fid_inputs, write_networks
+from dcde.params.file import load_params
+from dcde.params.pipeline import Params
 
 
 def main() -> None:

@@ -3,10 +3,8 @@
 import shutil
 
 from dcde.base import paths
-from dcde.base.devices import best_device
+from dcde.base.devices import best_device, loader_workers
 from dcde.base.errors import one_line_errors
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
 from dcde.base.processes import shared_run
 from dcde.base.results import write_metrics, write_table
 from dcde.base.say import say, told
@@ -20,6 +18,10 @@ from dcde.evaluate.intervals import score_intervals, score_rows
 from dcde.metrics.lpips import load_lpips
 from dcde.metrics.weights import frechet_networks
 from dcde.model.sources import read_made
+from dcde.params.file import load_params
+from dcde.params.pipeline import Params
+
+GRID_IMAGES = 6
 
 
 def main() -> None:
@@ -36,15 +38,14 @@ def main() -> None:
             networks=frechet_networks(
                 paths.METRIC_NETWORKS, fid=params.eval.fid, resolution=params.data.eval_size
             ),
-            batch_size=params.eval.batch_size,
-            workers=params.runtime.loader_workers(),
+            workers=loader_workers(params.runtime.workers),
             device=best_device(),
             state_dir=state_dir,
             cache_dir=work_dir() / "references",
         )
         if result is None:  # the main process has it
             return
-        shown = spread(crops, params.eval.grid_images)
+        shown = spread(crops, GRID_IMAGES)
         save_picture(reconstruction_grid(models, shown), paths.EVAL_PLOTS / "grid.jpg")
         scores = result.scores | {"gap": gap_to_teacher(result.scores)}
         intervals = score_intervals(result.values, [crop.path for crop in crops])

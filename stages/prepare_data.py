@@ -1,11 +1,11 @@
 """Fetch the embedded photos or check the user's folder; fix the crops for evaluation."""
 
 from dcde.base.errors import one_line_errors
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
 from dcde.base.paths import MANIFEST, PARAMS
 from dcde.base.say import say, told
 from dcde.data.prepare import prepare_photos
+from dcde.params.file import load_params
+from dcde.params.pipeline import Params
 
 
 def main() -> None:

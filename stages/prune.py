@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from dcde.base.devices import best_device
 from dcde.base.errors import one_line_errors
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
 from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNE_METRICS, PRUNE_PLOTS, PRUNED, TEACHER
 from dcde.base.results import write_metrics, write_table
 from dcde.base.say import say, told
@@ -16,8 +14,10 @@ from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.metrics.lpips import load_lpips
 from dcde.model.checkpoint import save_model
+from dcde.model.costs import decoder_macs_share
 from dcde.model.sources import read_made, record_source
-from dcde.prune.choose import decoder_macs_share
+from dcde.params.file import load_params
+from dcde.params.pipeline import Params
 from dcde.prune.prune import INFLUENCE_COLUMNS, influence_table, prune, stage_table
 
 
@@ -36,7 +36,7 @@ def main() -> None:
 
     teacher = read_made(TEACHER)
     teacher.config.check_image_size("data.eval_size", params.data.eval_size)
-    student = f"{how.start}, from which nothing is cut" if how.start else teacher.config.name
+    student = f"{how.start}, taken as it is" if how.start else teacher.config.name
     say(f"{student}, measured on up to {how.calibration_images} photos")
     pruning = prune(
         teacher, how, images=images, lpips_metric=lpips_metric, seed=params.seed, device=device

@@ -5,13 +5,13 @@ import json
 from dcde.base import paths
 from dcde.base.errors import one_line_errors
 from dcde.base.files import whole_file
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
 from dcde.base.results import read_table
 from dcde.base.say import say, told
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.model.checkpoint import read_model
+from dcde.params.file import load_params
+from dcde.params.pipeline import Params
 from dcde.report.changes import read_changes
 from dcde.report.charts import read_curves
 from dcde.report.page import RunRecord, run_page

@@ -16,7 +16,7 @@ from benchmarks.gpu.repair import smoke_prune
 from benchmarks.gpu.setting import Setting, relative_error
 from benchmarks.gpu.training import batch_of, recipe_of
 from dcde.base.processes import cpu_accelerator, make_accelerator
-from dcde.base.recipe import Recipe
+from dcde.params.training import Recipe
 from dcde.decode.optimize import optimize
 from dcde.distill.step import step_of
 from dcde.metrics.lpips import untrained_lpips

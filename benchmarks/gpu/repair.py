@@ -10,7 +10,7 @@ import torch
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.training import recipe_of
 from dcde.base.devices import synchronize
-from dcde.base.params import Params, PruneParams
+from dcde.params.pipeline import Params, PruneParams
 from dcde.metrics.lpips import untrained_lpips
 from dcde.prune.prune import prune
 

@@ -14,9 +14,9 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.gpu.setting import Setting
 from benchmarks.recipe import of_preset
 from benchmarks.training import plain_step
-from dcde.base.params import Params
+from dcde.params.pipeline import Params
 from dcde.base.processes import make_accelerator
-from dcde.base.recipe import Recipe
+from dcde.params.training import Recipe
 from dcde.distill.step import step_of
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE

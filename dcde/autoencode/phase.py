@@ -1,29 +1,32 @@
-"""One phase of training an autoencoder, on crops of photos that are drawn anew in every epoch."""
+"""One phase of training an autoencoder, on fresh random crops in every epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from dcde.autoencode.parts import train_part
-from dcde.autoencode.task import AutoencodeTask, Reconstruct
-from dcde.base.autoencoder import AutoencoderParams
-from dcde.base.devices import check_compiler
-from dcde.base.processes import check_batch_size, make_accelerator
+from dcde.autoencode.start import start_config
+from dcde.autoencode.task import AutoencodeTask, Reconstruct, train_part
+from dcde.base.devices import check_compiler, loader_workers
+from dcde.base.processes import check_batch_size, check_launcher, make_accelerator
 from dcde.data.crops import Crop, CropDataset
 from dcde.data.folder import Photo
 from dcde.data.grid import reconstruction_grid, save_picture
 from dcde.data.plan import EpochPlan
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE
+from dcde.params.autoencoder import AutoencoderParams
+from dcde.train.adversary import Adversary
+from dcde.train.learner import Learner
 from dcde.train.losses import build_terms
 from dcde.train.scores import mean_scores
 from dcde.train.trainer import Trainer
 
 FRESH = 1_000_000
-"""Crops of a photo that there are to draw from: so many that hardly one comes twice."""
+"""Distinct crops of a photo to draw from: so many that hardly one comes twice."""
 SHOWN = 4
 """Crops in each epoch's picture."""
 
@@ -41,17 +44,16 @@ def train_phase(
     """Train the model in place, continuing an unfinished run in `state_dir`.
 
     With several processes, the main one's model is the result. After each epoch it is scored, and
-    shown in `state_dir`/samples.
+    pictures of it go to `state_dir`/samples.
 
     Args:
         name: `phase1`, `phase2` or `phase3`.
-        validation: crops to show and to score it on, none of them trained on.
+        validation: crops to show and score it on, none of them trained on.
 
     Raises:
         UserError: for parameters that do not fit the data or the model, before any long work.
     """
     phase = params.phases()[name]
-    weights = phase.loss.weights()
     model.config.check_image_size(f"{name}.crops.image_size", phase.crops.image_size)
     plan = EpochPlan(
         photos,
@@ -84,19 +86,53 @@ def train_phase(
         module.train(was_training)
         return scores
 
-    Trainer(
+    torch.manual_seed(params.seed)  # for the discriminator's weights
+    gan = params.gan
+    adversary = (
+        Adversary(gan.ratio, gan.loss, params.optimizer_d, accelerator)
+        if phase.loss.gamma
+        else None
+    )
+    learner = Learner(
         AutoencodeTask(model),
-        accelerator=accelerator,
-        terms=build_terms(weights, lambda: lpips_metric),
-        weights_at=lambda epoch: weights,
+        build_terms(phase.loss, lambda: lpips_metric),
+        phase,
+        phase.optimizer,
+        accelerator,
+        adversary=adversary,
+        grad_clip=phase.grad_clip,
+    )
+    Trainer(
+        learner,
+        phase,
+        weights_at=lambda epoch: phase.loss.weights(),
         plan=plan,
         dataset=CropDataset,
-        train=phase,
-        optimizer=phase.optimizer,
-        adversary=(params.gan, params.optimizer_d) if "gamma" in weights else None,
-        runtime=params.runtime,
+        workers=loader_workers(params.runtime.workers),
         state_dir=state_dir,
-        seed=params.seed,
         on_epoch=epoch_done,
     ).run()
     model.eval()
+
+
+def check_phases(params: AutoencoderParams) -> None:
+    """Reject parameters that would stop a later stage.
+
+    Raises:
+        UserError: naming the parameter.
+    """
+    check_launcher(params.launcher)
+    config = start_config(params.start)
+    if config is not None:
+        config.check_image_size("data.eval_size", params.data.eval_size)
+    for name, phase in params.phases().items():
+        if phase.epochs == 0:
+            continue
+        make_accelerator(phase.precision)
+        if phase.compile:
+            check_compiler(f"{name}.compile")
+        if config is not None:
+            config.check_image_size(f"{name}.crops.image_size", phase.crops.image_size)
+        if phase.samples_per_epoch is not None:
+            field = f"{name}.batch_size"
+            check_batch_size(field, phase.batch_size, phase.samples_per_epoch, 1)

@@ -1,4 +1,4 @@
-"""What training begins with: a named architecture with random weights, or a model to go on from."""
+"""The model that training starts from: a named architecture with random weights, or a model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BRANCH_SCALE = 0.1
 
 
 def is_trained(start: str) -> bool:
-    """Whether it is a model to go on from, rather than the name of an architecture."""
+    """Return whether the start is a trained model rather than the name of an architecture."""
     return start not in zoo_names()
 
 
 def start_config(start: str) -> DCAEConfig | None:
-    """The architecture of what training begins with, as far as it is known without a download.
+    """Return the architecture that training starts from, if it is known without a download.
 
     Raises:
         UserError: if it is neither an architecture nor a model.
@@ -40,10 +40,10 @@ def start_config(start: str) -> DCAEConfig | None:
 
 
 def start_model(start: str, seed: int) -> DCAE:
-    """The model of a source, or one of this architecture with weights drawn from the seed.
+    """Return the model of this source, or this architecture with weights drawn from the seed.
 
     Raises:
-        UserError: if it can't be had.
+        UserError: if it can't be loaded.
     """
     if is_trained(start):
         return load_model(start, "start")
@@ -56,8 +56,8 @@ def start_model(start: str, seed: int) -> DCAE:
 def quiet_branches(model: DCAE) -> None:
     """Start every residual branch small: its last norm gets weight `BRANCH_SCALE`.
 
-    With branches at full scale the residual stream of a model trained briefly outgrows them, and
-    blocks can be dropped at no loss: a teacher whose depth is not used.
+    With branches at full scale, the residual stream of a briefly trained model outgrows them, and
+    its blocks can be dropped at no loss.
     """
     for module in model.modules():
         if isinstance(module, ResBlock):

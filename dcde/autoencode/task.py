@@ -1,11 +1,13 @@
-"""What a step of training an autoencoder computes."""
+"""One step of training an autoencoder: which parameters train, and what the losses look at."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from dcde.model import DCAE
+from dcde.model.blocks import recompute_stages
 from dcde.model.dcae import stage_taps
+from dcde.params.autoencoder import Part
 from dcde.train.learner import Batch
 from dcde.train.losses import Prediction
 
@@ -13,7 +15,7 @@ from dcde.train.losses import Prediction
 class Reconstruct(nn.Module):
     """Image to (image, latent, the decoder's residual stream after each stage).
 
-    Batch norms of frozen parts keep their statistics: they are part of what must not change.
+    Batch norms of frozen parts keep their statistics, which must not change either.
     """
 
     def __init__(self, model: DCAE) -> None:
@@ -35,7 +37,7 @@ class Reconstruct(nn.Module):
 
 
 class AutoencodeTask:
-    """Reconstruct the image by what of the model trains, and what does not."""
+    """Reconstruct the image."""
 
     def __init__(self, model: DCAE) -> None:
         self.module: nn.Module = Reconstruct(model)
@@ -43,3 +45,29 @@ class AutoencodeTask:
     def predict(self, module: nn.Module, batch: Batch) -> Prediction:
         image, latent, activations = module(batch["image"])
         return Prediction(image, batch["image"], latent=latent, activations=activations)
+
+
+def train_part(model: DCAE, part: Part, *, checkpoint_activations: bool) -> None:
+    """Let a part of the model train, and freeze the rest.
+
+    Args:
+        part: `all`; `decoder`, which keeps latents the same; `middle` or `head`.
+        checkpoint_activations: recompute blocks in the backward pass.
+    """
+    encoder, decoder = model.encoder, model.decoder
+    parts: dict[Part, list[nn.Module]] = {
+        "all": [model],
+        "decoder": [decoder],
+        "middle": [
+            encoder.stages[-1],
+            encoder.project_out,
+            decoder.project_in,
+            decoder.stages[-1],
+        ],
+        "head": [decoder.stages[model.config.decoder.first_stage], decoder.project_out],
+    }
+    model.requires_grad_(False)
+    for module in parts[part]:
+        module.requires_grad_(True)
+    for side in (encoder, decoder):
+        recompute_stages(side.stages, checkpoint_activations)

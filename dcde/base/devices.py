@@ -32,6 +32,16 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def loader_workers(asked: int | None) -> int:
+    """Return how many processes load images: as asked, or up to 8 beside a GPU, otherwise none.
+
+    Without a GPU the trainer itself needs the cores.
+    """
+    if asked is not None:
+        return asked
+    return min(8, (os.cpu_count() or 1) - 1) if torch.cuda.is_available() else 0
+
+
 def check_compiler(field: str) -> None:
     """Refuse torch.compile where the compiler is missing that it needs, on a CPU and on a GPU.
 

@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from torch import nn
 
 from dcde.base.errors import UserError
 from dcde.base.work import locked
 
+M = TypeVar("M", bound=nn.Module)
+
 
 def process_state() -> PartialState:
-    """Which of the processes this one is; the first call decides how they talk to each other."""
+    """Return this process's place among all; the first call sets up their communication."""
     return PartialState(
         # Without it, processes launched together on a machine without GPU ignore each other.
         cpu=not torch.cuda.is_available() and torch.distributed.is_torchelastic_launched(),
@@ -28,7 +32,7 @@ def process_state() -> PartialState:
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """accelerate's view of the devices; `batch_size` is that of all processes together.
+    """Return accelerate's accelerator; a loader's batch size is split among the processes.
 
     Raises:
         UserError: if the device can't compute in that precision.
@@ -39,7 +43,7 @@ def make_accelerator(precision: str) -> Accelerator:
         accelerator = Accelerator(
             mixed_precision="no" if precision == "fp32" else precision,
             dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
-            # Batch norms share their statistics, so that buffers are the same everywhere.
+            # GPUs share batch norm statistics, so that buffers are the same everywhere.
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
     except ValueError as error:
@@ -54,7 +58,7 @@ def make_accelerator(precision: str) -> Accelerator:
 
 @contextmanager
 def cpu_accelerator(precision: str) -> Iterator[Accelerator]:
-    """accelerate's view of this process on the CPU, whatever else there is; nothing of it stays."""
+    """Yield an accelerator for this process on the CPU, and remove all trace of it afterwards."""
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         yield Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)
@@ -64,23 +68,34 @@ def cpu_accelerator(precision: str) -> Iterator[Accelerator]:
 
 @contextmanager
 def shared_run(state_dir: Path) -> Iterator[None]:
-    """Keep every other run off an unfinished run's state; the processes that share it are one run.
+    """Lock an unfinished run's state against other runs; the processes that share it are one run.
 
-    They take leave of each other at its end: a process that goes while it is still connected is
-    now and then aborted by its own communication threads, which makes a finished run a failed one.
+    They shut down together: a process that exits while still connected is sometimes aborted by its
+    own communication threads, which makes a finished run look failed.
 
     Raises:
         UserError: on entering, if another run is at work on the same state.
     """
     process = process_state()
-    busy = "another process is at work on this very run; wait for its end"
+    busy = "another process is working on this run; wait until it ends"
     with locked(state_dir, busy=busy) if process.is_main_process else nullcontext():
         yield
     process.destroy_process_group()
 
 
+def share_batch_norms(module: M, device: torch.device) -> M:
+    """Let batch norms on GPUs see the batches of all processes, whatever their number.
+
+    On CPUs, each process normalizes its own share of a batch.
+    """
+    if device.type == "cpu" or PartialState().num_processes == 1:
+        return module
+    shared: M = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    return shared
+
+
 def any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether the flag is set on any process; all must ask at the same point."""
+    """Return whether the flag is set on any process; all must call it at the same point."""
     if accelerator.num_processes == 1:
         return flag
     if flag:
@@ -89,10 +104,10 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
 
 
 def check_same_step(step: int, folder: Path) -> None:
-    """Refuse to go on from different places: machines that share no disk find different states.
+    """Reject different starting points: machines that share no disk find different states.
 
     Args:
-        step: where this process would go on.
+        step: where this process would continue.
         folder: where it looked for a saved state.
 
     Raises:
@@ -107,7 +122,7 @@ def check_same_step(step: int, folder: Path) -> None:
 
 
 def check_launcher(launcher: str) -> None:
-    """Refuse a command that no program of this machine answers to.
+    """Reject a launcher whose program is not installed.
 
     Raises:
         UserError: with what was found.
@@ -121,7 +136,7 @@ def check_launcher(launcher: str) -> None:
 
 
 def check_batch_size(field: str, batch_size: int, samples: int, processes: int) -> None:
-    """Refuse a batch that an epoch's samples do not fill, or that processes can't share.
+    """Reject a batch that an epoch's samples do not fill, or that processes can't share evenly.
 
     Args:
         field: the parameter that holds it.

@@ -37,9 +37,7 @@ def crops_to_score(images: Path | None, size: int) -> Sequence[Crop]:
     """
     if images is None:
         return Manifest.load(MANIFEST).eval
-    return [
-        eval_crops(p, size, 1)[0] for p in check_images(list_images(images, "--images"), "skip")
-    ]
+    return [eval_crops(p, size, 1)[0] for p in check_images(list_images(images, "--images"))]
 
 
 def score_models(

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcde.base.errors import UserError
-from dcde.base.recipe import CropParams
 from dcde.data.folder import Photo
 from dcde.data.pixels import to_model_range, to_rgb
+from dcde.params.training import CropParams
 
 
 class Crop(NamedTuple):

@@ -139,19 +139,17 @@ def _limit_passed(width: int, height: int) -> str | None:
     return None
 
 
-def check_images(
-    paths: Sequence[Path], on_bad_image: str, checked: Path | None = None
-) -> list[Photo]:
+def check_images(paths: Sequence[Path], checked: Path | None = None) -> list[Photo]:
     """Decode every file once, so that no bad one surfaces in the middle of a long run.
 
-    Bad files are reported by name; `skip` goes on without them, `refuse` stops.
+    Bad files are reported by name and skipped.
 
     Args:
-        checked: where it is kept which were read, so that a check that was stopped goes on from
-            there (see `dcde.data.checked`).
+        checked: keeps a record of the files that were read, so that an interrupted check continues
+            where it stopped (see `dcde.data.checked`).
 
     Raises:
-        UserError: naming the bad files if they are refused, or if no good one is left.
+        UserError: if no file can be read.
     """
     known = {} if checked is None else read_checked(checked)
     photos: list[Photo] = []
@@ -176,31 +174,27 @@ def check_images(
                 add_checked(checked, [r for r in found if r != known.get(r.path)])
     for message in bad:
         tqdm.write(message)
-    if bad and on_bad_image == "refuse":
-        rest = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{rest}; set data.on_bad_image to skip to go on without")
     if not photos:
         raise UserError(f"none of the {len(paths)} images could be read, the first: {bad[0]}")
     return photos
 
 
 def split_photos(
-    folder: Path, val_fraction: float, on_bad_image: str, checked: Path | None = None
+    folder: Path, val_fraction: float, checked: Path | None = None
 ) -> tuple[list[Photo], list[Photo]]:
-    """Photos for training and for evaluation: `train` and `val` below the folder, or by share.
+    """Return the photos for training and for evaluation: those of `train` and `val`, or shares.
 
-    Without these two folders, the photos whose hash is smallest are for evaluation: the choice is
-    the same on every machine, and stable when photos are added. Files that can't be read are none
-    of either.
+    Without these two folders, the photos with the smallest hashes are for evaluation: the choice is
+    the same on every machine, and stable when photos are added.
 
     Args:
-        on_bad_image, checked: see `check_images`.
+        checked: see `check_images`.
 
     Raises:
-        UserError: if there are too few images to split, or bad ones that are refused.
+        UserError: if there are too few images to split.
     """
     photos, *evaluation = (
-        check_images(list_images(part, SOURCE), on_bad_image, checked) for part in _parts(folder)
+        check_images(list_images(part, SOURCE), checked) for part in _parts(folder)
     )
     if evaluation:
         return photos, evaluation[0]
@@ -215,7 +209,7 @@ def split_photos(
 
 
 def split_counts(folder: Path, val_fraction: float) -> tuple[int, int]:
-    """How many photos `split_photos` gives if all can be read; none is opened.
+    """Count the photos that `split_photos` returns if all can be read; opens none.
 
     Raises:
         UserError: if there are too few images to split.

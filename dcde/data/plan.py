@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcde.base.recipe import CropParams
 from dcde.data.crops import Crop, random_crop
 from dcde.data.folder import Photo
+from dcde.params.training import CropParams
 
 
 def plan_epoch(

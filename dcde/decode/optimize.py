@@ -14,7 +14,6 @@ What diffusers' and the plain decoder spend beyond the multiplications, and what
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, cast
 
 import torch
@@ -151,16 +150,11 @@ class FusedDecoder(nn.Module):
 
 
 def _refuse_saving(*_: Any) -> None:
-    """Stop diffusers from saving weights that no decoder can be loaded from.
-
-    It would give no error, and on loading random weights with a warning. Weights are asked for in
-    other places too, such as moves between devices, so that it matters who asks.
-    """
-    if any(frame.function == "save_pretrained" for frame in inspect.stack(context=0)):
-        raise ValueError(
-            "decoder: found one that dcde.optimize made, which can't be saved; expected the "
-            "model's own: save before optimizing, or load the model again"
-        )
+    """Stop diffusers from saving weights that no decoder could be loaded from."""
+    raise ValueError(
+        "decoder: found one that dcde.optimize made, whose weights can't be saved; save the model "
+        "before optimizing it, or load it again"
+    )
 
 
 def _fuse(op: nn.Module) -> list[FusedOp]:

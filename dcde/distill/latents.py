@@ -1,8 +1,7 @@
 """Training crops and their latents, computed once and memory-mapped.
 
-The encoder is frozen and shared by teacher and student, so a crop's latent never changes: each
-distinct crop that a run will draw is decoded and encoded once, and later runs with the same
-teacher and crops (another loss weight, say) find them ready.
+Teacher and student share a frozen encoder, so a crop's latent never changes. Each distinct crop of
+a run is encoded once, and later runs with the same teacher and crops reuse the result.
 """
 
 from __future__ import annotations
@@ -37,11 +36,10 @@ def cached_crops(
     workers: int,
     cache_dir: Path,
 ) -> Callable[[Sequence[Crop]], LatentDataset]:
-    """Cache the latents of these crops; return what makes a dataset of some of them.
+    """Cache the latents of these crops; return a function from some of them to their dataset.
 
     Args:
-        keep_pixels: whether pixels are cached too. They take 24 times the room of f32c32's latents,
-            which saves nothing where a crop is only drawn once: then they are read from the photo.
+        keep_pixels: cache pixels too; otherwise they are read from the photo each time.
     """
     files = [Path(path) for path in sorted({crop.path for crop in crops})]
     folder = cache_dir / run_key([encoder_sha256(model), keep_pixels, *crops], files)
@@ -54,8 +52,10 @@ def cached_crops(
 
 
 def encoder_sha256(model: DCAE) -> str:
-    """Checksum of the encoder's weights. Latents depend on nothing else of a model, so models with
-    the same encoder share a cache."""
+    """Return a checksum of the encoder's weights, on which alone latents depend.
+
+    Models with the same encoder share a cache.
+    """
     digest = hashlib.sha256()
     for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode())
@@ -63,13 +63,8 @@ def encoder_sha256(model: DCAE) -> str:
     return digest.hexdigest()
 
 
-def drawn_again(draws: int, crops: int) -> bool:
-    """Whether a run draws its crops twice or more, so that cached pixels save something."""
-    return draws >= 2 * crops
-
-
 def crop_bytes(model: DCAEConfig, size: int, *, keep_pixels: bool) -> int:
-    """What a crop of `size` x `size` pixels takes in the cache."""
+    """Return the bytes that a crop of `size` x `size` pixels takes in the cache."""
     latent = 4 * model.latent_channels * (size // model.downsampling) ** 2
     return latent + (3 * size**2 if keep_pixels else 0)
 
@@ -83,12 +78,10 @@ def cache_latents(
     batch_size: int,
     workers: int,
 ) -> None:
-    """Write `latents.npy` (fp32) and, where they are kept, `pixels.npy` (uint8), one row a crop.
+    """Write `latents.npy` (fp32) and, if kept, `pixels.npy` (uint8), one row per crop.
 
-    Nothing is done where they are there.
-
-    The folder appears whole or not at all. Its name is what tells one cache from another: what is
-    in a folder of this name is taken as it is.
+    The folder appears whole or not at all. Its name identifies its content, so an existing folder
+    is used as is.
 
     Raises:
         UserError: before any work, if the disk has no room for it.
@@ -128,7 +121,7 @@ class LatentDataset(Dataset[dict[str, Tensor]]):
     """Cached crops by row: {"pixels": (3, s, s) uint8, "latent": (C, s / f, s / f)}.
 
     Args:
-        crops: those of the rows, of which pixels that are not cached are read.
+        crops: the crops of the rows, to read pixels that are not cached.
     """
 
     def __init__(self, folder: Path, rows: Sequence[int], crops: Sequence[Crop]) -> None:

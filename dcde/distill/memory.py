@@ -1,9 +1,9 @@
-"""How much memory a step of distillation takes, known before any data or weight is there.
+"""The memory that a step of distillation takes, known before any data or weights are there.
 
-Counted, not measured: the trainer's own steps run on fake tensors, which have shapes and no values,
-and every allocation is added up while it lives. That is the weights of student, teacher,
-discriminator and LPIPS, gradients, AdamW's moments and activations. What a device's libraries take
-beside these (work space, fragments, the context) is not in it.
+It is counted, not measured: the trainer's own step runs on fake tensors, which have shapes and no
+values, while every living allocation is added up: weights of student, teacher, discriminator and
+LPIPS, gradients, AdamW's moments, activations. What a device's libraries need on top of that (work
+space, fragments, the context) is not included.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dcde.base.processes import cpu_accelerator
-from dcde.base.recipe import Recipe
-from dcde.distill.step import step_of
+from dcde.distill.projections import narrow_taps
+from dcde.distill.task import build_learner
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE, DCAEConfig
-from dcde.train.losses import LPIPS_TERMS, need_teacher
+from dcde.params.pipeline import Params
 
 
 class LiveBytes(TorchDispatchMode):
-    """Adds up the storages that live, from when an operation returns them to when they go."""
+    """Adds up the living storages, from when an operation returns them until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class LiveBytes(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
-            return 1.0  # what a loss or a gradient's norm is does not matter here
+            return 1.0  # the value of a loss or a gradient norm does not matter here
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
@@ -59,58 +59,59 @@ class LiveBytes(TorchDispatchMode):
         return out
 
 
-def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, recipe: Recipe) -> int:
-    """Peak memory of a step of the student and, where there is a GAN, one of the discriminator.
+def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, params: Params) -> int:
+    """Return the peak memory of a training step, with the discriminator's step if there is one.
 
-    It is that of one process; several share the batch.
+    This is for one process; several share the batch.
     """
-    params, weights = recipe.distill, recipe.loss.weights()
-    # For the sizes of tensors fp16 is as good as bf16, and a CPU has the one alone.
-    precision = "fp32" if params.precision == "fp32" else "bf16"
+    how = params.distill
+    # For tensor sizes fp16 equals bf16, which is what a CPU has.
+    precision = "fp32" if how.precision == "fp32" else "bf16"
     with cpu_accelerator(precision) as accelerator, _fake_tensors():
-        student, teacher = DCAE(student_config), DCAE(teacher_config)
+        student, teacher = DCAE(student_config), DCAE(teacher_config).requires_grad_(False)
         lpips = untrained_lpips()
-        # Fake tensors can't be copied as the moving average is: it is added below.
-        plain = params.model_copy(update={"compile": False, "ema": 0.0})
-        learner, adversary = step_of(
-            student,
-            teacher,
-            recipe.model_copy(update={"distill": plain}),
-            accelerator,
-            lambda: lpips,
+        # Fake tensors can't be copied, as the moving average is: it is added below.
+        plain = params.model_copy(
+            update={"distill": how.model_copy(update={"compile": False, "ema": 0.0})}
         )
-        nets: list[nn.Module] = [student, teacher, learner.net]
-        if params.validation_photos or any(name in LPIPS_TERMS for name in weights):
-            nets.append(lpips)
-        if adversary is not None:
-            nets.append(adversary.net)
-        batch_size, side = params.batch_size, params.crops.image_size
+        ours, theirs = student_config.decoder.widths, teacher_config.decoder.widths
+        projections = {
+            tap: nn.Conv2d(ours[i], theirs[i], 1, bias=False)
+            for tap in narrow_taps(student_config, teacher_config, params.loss)
+            for i in [int(tap.removeprefix("stage"))]
+        }
+        learner = build_learner(
+            student, teacher.decoder, plain, accelerator, lambda: lpips, projections
+        )
+        adversary = learner.adversary
+        nets = [student, teacher, lpips, learner.net, *([adversary.net] if adversary else [])]
+        batch_size, side = how.batch_size, how.crops.image_size
         channels, small = teacher_config.latent_channels, side // teacher_config.downsampling
         live = LiveBytes()
         for net in nets:
             for tensor in net.state_dict().values():
                 live.add(tensor)
         with live:
-            for _ in range(2):  # AdamW's moments are there from the second on
+            for _ in range(2):  # AdamW's moments exist from the second step on
                 batch = {
                     "pixels": torch.zeros(batch_size, 3, side, side, dtype=torch.uint8),
                     "latent": torch.randn(batch_size, channels, small, small),
                 }
-                prediction, _ = learner.step([batch], weights, lr=1e-4, resting=())
+                prediction, _ = learner.step([batch], params.loss.weights(), lr=1e-4)
                 if adversary is not None:
                     adversary.step(prediction, 1e-4)
                 del prediction
-        # Each of these copies is as large as what it is of.
-        copied: list[nn.Module] = [learner.net] if params.ema else []
-        copied += [teacher.decoder] if need_teacher(weights) else []  # whose norms are folded
+        # Each of these copies is as large as its original.
+        copied: list[nn.Module] = [learner.net] if how.ema else []
+        copied += [teacher.decoder] if params.loss.needs("teacher") else []  # with folded norms
         copies = sum(t.nbytes for net in copied for t in net.state_dict().values())
     return live.peak + copies
 
 
 @contextmanager
 def _fake_tensors() -> Iterator[None]:
-    """All tensors that are made meanwhile are fake. Such can't be moved, nor need they be: all are
-    on one device, so that moving a module is made to do nothing."""
+    """Make all new tensors fake. They share one device and can't be moved, so moving a module does
+    nothing."""
     moved_nowhere = patch.object(nn.Module, "to", lambda module, *args, **kwargs: module)
     with FakeTensorMode(allow_non_fake_inputs=True), moved_nowhere:
         yield

@@ -1,23 +1,24 @@
-"""Comparing a student's residual stream with the teacher's where it is narrower."""
+"""Projections that compare a student's residual stream with the teacher's where it is narrower."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dcde.model import DCAEConfig
 from dcde.model.dcae import DCAE, Decoder, Tap
+from dcde.params.pipeline import LossParams
 
 RIDGE = 1e-3
-"""Of the first fit, relative to the mean square of the student's features."""
+"""Ridge of the first fit, relative to the mean square of the student's features."""
 
 
 class Widened(nn.Module):
-    """A student whose features at some taps go through a 1x1 convolution, to the teacher's width.
+    """A student whose features at some taps pass a 1x1 convolution to the teacher's width.
 
-    The convolutions are trained along with the student, and thrown away after it.
+    The convolutions train along with the student and are dropped afterwards.
     """
 
     def __init__(self, student: Decoder | DCAE, projections: Mapping[str, nn.Conv2d]) -> None:
@@ -29,23 +30,24 @@ class Widened(nn.Module):
         return image, features | {tap: p(features[tap]) for tap, p in self.projections.items()}
 
 
-def narrow_stages(student: DCAEConfig, teacher: DCAEConfig, terms: Collection[str]) -> list[int]:
-    """The stages where the terms compare a stream that is narrower than the teacher's."""
-    return student.decoder.narrower_than(teacher.decoder) if "stream" in terms else []
+def narrow_taps(student: DCAEConfig, teacher: DCAEConfig, loss: LossParams) -> list[str]:
+    """Return the taps "stage<i>" where the loss compares a stream narrower than the teacher's."""
+    narrower = student.decoder.narrower_than(teacher.decoder) if loss.stream else []
+    return [f"stage{i}" for i in narrower]
 
 
 @torch.no_grad()
 def fit_projections(
     student: Decoder, teacher: Decoder, batches: Iterable[Tensor], stages: Sequence[str]
 ) -> dict[str, nn.Conv2d]:
-    """A projection for each of these stages, whose stream is narrower than the teacher's.
+    """Fit a projection for each of these stages, from the student's stream to the teacher's.
 
-    They start as the ridge regression from the student's stream to the teacher's.
+    They start as ridge regressions. Sums are gathered an image at a time, because the streams of
+    many would not fit into memory.
 
     Args:
-        batches: latents to fit on, (B, latent_channels, h, w), on the device of both; a batch and
-            an image at a time, as the streams of many would not fit into memory.
-        stages: taps "stage<i>".
+        batches: latents to fit on, (B, latent_channels, h, w), on the device of both.
+        stages: taps "stage<i>" whose stream is narrower than the teacher's.
     """
     student.eval()
     sums: dict[str, Tensor] = {}

@@ -1,30 +1,33 @@
-"""What a step of distillation computes."""
+"""One step of distillation: which parameters train, and towards which targets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
-from dcde.base.recipe import Recipe
-from dcde.distill.freeze import freeze
 from dcde.distill.projections import Widened
-from dcde.model.dcae import DCAE, Decoder, Tap, stage_taps
-from dcde.train.learner import Batch
-from dcde.train.losses import Prediction, need_image, need_teacher
+from dcde.model import DCAE, Decoder
+from dcde.model.blocks import recompute_stages
+from dcde.model.dcae import Tap, stage_taps
+from dcde.params.pipeline import DistillParams, Params
+from dcde.train.adversary import Adversary
+from dcde.train.learner import Batch, Learner
+from dcde.train.losses import Prediction, build_terms
 
 
 class DistillTask:
-    """Decode; compare features with the teacher's and images with the truth.
+    """Decode, and compare features with the teacher's and images with the photos.
 
     Args:
-        student: what trains: a decoder, which gets the teacher's latents, or the whole
-            autoencoder, which gets the images.
-        teacher: the decoder whose features and images are targets; None where no term asks for it.
+        student: a decoder, which gets the teacher's latents, or the whole autoencoder, which gets
+            the images.
+        teacher: provides target features and images; None if no loss term needs them.
         tap: where the feature term compares.
         stages: taps where the stream term compares.
-        projections: for those where the student is narrower, see `Widened`.
+        projections: for the stages where the student is narrower, see `Widened`.
     """
 
     def __init__(
@@ -33,7 +36,7 @@ class DistillTask:
         teacher: Decoder | None,
         tap: Tap,
         *,
-        stages: Sequence[str] = (),
+        stages: Sequence[Tap] = (),
         projections: Mapping[str, nn.Conv2d] | None = None,
     ) -> None:
         self.module: nn.Module = Widened(student, projections) if projections else student
@@ -59,27 +62,59 @@ class DistillTask:
         )
 
 
-def build_task(
-    student: DCAE, teacher: Decoder, recipe: Recipe, projections: Mapping[str, nn.Conv2d]
-) -> DistillTask:
-    """What this recipe trains of the student, and with which targets; all else is frozen.
+def build_learner(
+    student: DCAE,
+    teacher: Decoder,
+    params: Params,
+    accelerator: Accelerator,
+    lpips_metric: Callable[[], nn.Module],
+    projections: Mapping[str, nn.Conv2d],
+) -> Learner:
+    """Return the learner of this recipe, with fresh discriminator weights drawn from the seed.
 
     Args:
-        projections: for the stages that are narrower, see `narrow_stages`.
+        teacher: frozen, on the accelerator's device.
+        lpips_metric: loads LPIPS onto the device; called only if a term needs it.
+        projections: for the stages that are narrower, see `narrow_taps`.
     """
-    params, weights = recipe.distill, recipe.loss.weights()
-    # What no term reaches may not train: several processes would wait for its gradient.
-    reached = need_image(weights) or ("feature" in weights and params.tap == 0)
-    freeze(
-        student,
-        encoder=params.freeze_encoder,
-        project_out=params.freeze_project_out or not reached,
-        checkpoint_activations=params.checkpoint_activations,
+    torch.manual_seed(params.seed)
+    adversary = (
+        Adversary(params.gan.ratio, "bce", params.optimizer_d, accelerator)
+        if params.loss.gamma
+        else None
     )
-    return DistillTask(
-        student.decoder if params.freeze_encoder else student,
-        teacher if need_teacher(weights) else None,
-        params.tap,
-        stages=stage_taps(student.config.decoder) if "stream" in weights else [],
+    freeze(student, params)
+    task = DistillTask(
+        student.decoder if params.distill.freeze_encoder else student,
+        teacher if params.loss.needs("teacher") else None,
+        params.distill.tap,
+        stages=stage_taps(student.config.decoder) if params.loss.stream else [],
         projections=projections,
     )
+    terms = build_terms(params.loss, lpips_metric)
+    return Learner(task, terms, params.distill, params.optimizer, accelerator, adversary=adversary)
+
+
+def freeze(student: DCAE, params: Params) -> None:
+    """Freeze all of the student but its decoder and what else the parameters let train."""
+    how = params.distill
+    student.requires_grad_(False)
+    student.decoder.requires_grad_(True)
+    student.encoder.requires_grad_(not how.freeze_encoder)
+    # Parameters that no term reaches must not train: several processes would wait for a gradient.
+    reached = params.loss.needs("image") or (params.loss.feature and how.tap == "image")
+    if how.freeze_project_out or not reached:
+        student.decoder.project_out.requires_grad_(False)
+    recompute_stages(student.decoder.stages, how.checkpoint_activations)
+
+
+def resting_parameters(
+    student: DCAE, params: DistillParams, epoch: int
+) -> Collection[nn.Parameter]:
+    """Return the parameters that rest in this epoch: in segment training, all but the shallow half
+    of the decoder's stages at first."""
+    if epoch >= params.shallow_epochs:
+        return ()
+    stages = [stage for stage in student.decoder.stages if list(stage.parameters())]
+    shallow = {p for stage in stages[: len(stages) // 2] for p in stage.parameters()}
+    return [p for p in student.parameters() if p not in shallow]

@@ -37,7 +37,7 @@ from dcde.metrics.pictures import psnr_db, ssim
 from dcde.model import DCAE
 from dcde.model.shared_encoders import SharedEncoders
 
-SHARD_IMAGES = 512
+SHARD_IMAGES, BATCH_SIZE = 512, 8
 IMAGE_SCORES = ("psnr_db", "ssim", "lpips")
 """What is measured of each picture and averaged."""
 ORIGINAL = "original"
@@ -76,7 +76,7 @@ def evaluate(
     *,
     lpips_metric: nn.Module,
     networks: Sequence[FrechetNetwork],
-    batch_size: int,
+    batch_size: int = BATCH_SIZE,
     workers: int,
     device: torch.device,
     state_dir: Path,

@@ -16,7 +16,7 @@ from torch import nn
 
 from dcde.base.errors import UserError
 from dcde.base.files import sha256_of, whole_file
-from dcde.metrics.inception import INCEPTION_FEATURES, load_inception
+from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file, load_inception
 from dcde.metrics.lite0 import LITE0_FEATURES, load_lite0
 
 
@@ -156,3 +156,19 @@ def inception_network(weights: Path, reference: Path | None, resolution: int) ->
         given = Statistics.load(reference, features=INCEPTION_FEATURES, resolution=resolution)
     network = load_inception(weights)
     return FrechetNetwork("fid", network, INCEPTION_FEATURES, sha256_of(weights), given)
+
+
+def check_fid_files(inception: Path | None, stats: Path | None, resolution: int) -> None:
+    """Reject files given for FID that are missing or of another kind.
+
+    Args:
+        inception: pytorch-fid's weights.
+        stats: statistics of the originals, at this resolution in pixels.
+
+    Raises:
+        UserError: naming the file.
+    """
+    if inception is not None:
+        check_inception_file(inception)
+    if stats is not None:
+        Statistics.load(stats, features=INCEPTION_FEATURES, resolution=resolution)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
-from dcde.base.params_file import first_fault
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_format import (
@@ -31,6 +30,7 @@ from dcde.model.diffusers_format import (
 from dcde.model.hub import model_name
 from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS, load_weights, weights_file
 from dcde.model.zoo import zoo_name
+from dcde.params.file import first_fault
 
 Layout = Literal["safetensors", "diffusers", "efficientvit"]
 """How a folder names tensors and tells the architecture; the first is ours."""

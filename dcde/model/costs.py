@@ -1,4 +1,4 @@
-"""What a model costs by its architecture alone: parameters and multiply-accumulates."""
+"""The costs of an architecture: parameters and multiply-accumulates (MACs)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def count_macs(module: nn.Module, example: Tensor) -> int:
-    """Multiply-accumulates of convolutions and matrix products: half the FLOPs of torch's counter.
+    """Count the MACs of convolutions and matrix products: half the FLOPs of torch's counter.
 
     On the meta device nothing is computed.
     """
@@ -27,7 +27,7 @@ def count_macs(module: nn.Module, example: Tensor) -> int:
 
 
 def static_costs(config: DCAEConfig, resolution: int) -> dict[str, int]:
-    """Parameters, and MACs for one image of `resolution` x `resolution` pixels."""
+    """Return parameters, and MACs for one image of `resolution` x `resolution` pixels."""
     model = build_on_meta(config)
     image = torch.empty(1, 3, resolution, resolution, device="meta")
     encoder, decoder = count_macs(model.encoder, image), decoder_macs(config, resolution)
@@ -41,7 +41,7 @@ def static_costs(config: DCAEConfig, resolution: int) -> dict[str, int]:
 
 
 def decoder_macs(config: DCAEConfig, resolution: int) -> int:
-    """MACs to decode one image of `resolution` x `resolution` pixels."""
+    """Return the MACs to decode one image of `resolution` x `resolution` pixels."""
     side = resolution // config.downsampling
     latent = torch.empty(1, config.latent_channels, side, side, device="meta")
     with torch.device("meta"):
@@ -49,8 +49,14 @@ def decoder_macs(config: DCAEConfig, resolution: int) -> int:
     return count_macs(decoder, latent)
 
 
+def decoder_macs_share(teacher: DCAEConfig, student: DCAEConfig) -> float:
+    """Return the student's decoder MACs over the teacher's; image size hardly matters."""
+    size = max(256, teacher.downsampling)
+    return decoder_macs(student, size) / decoder_macs(teacher, size)
+
+
 def saved_percent(costs: Mapping[str, int], teacher: Mapping[str, int]) -> dict[str, float]:
-    """Share of the teacher's multiply-accumulates that is saved, in percent."""
+    """Return the share of the teacher's MACs that is saved, in percent."""
     return {
         f"{name}_saved_percent": 100 * (1 - costs[name] / teacher[name])
         for name in ("decoder_macs", "total_macs")

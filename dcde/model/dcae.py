@@ -26,15 +26,13 @@ from dcde.model.blocks import (
 )
 from dcde.model.spec import DCAEConfig, DecoderConfig, EncoderConfig
 
-Tap = int | str
-"""A place to read a feature from. 1: before `project_out`; 2: after its norm; 3: after its
-activation; 0: its output, the image. "stage<i>": after the decoder's stage i."""
-
-PROJECT_OUT_TAPS = (0, 1, 2, 3)
+Tap = str
+"""A place to read a feature from: "stage<i>", after the decoder's stage i; "stream", before
+`project_out`; "norm", after its norm; "act", after its activation; "image", its output."""
 
 
-def stage_taps(decoder: DecoderConfig) -> list[str]:
-    """The taps after each of a decoder's stages, from the highest resolution."""
+def stage_taps(decoder: DecoderConfig) -> list[Tap]:
+    """Return the taps after each of a decoder's stages, from the highest resolution."""
     return [f"stage{i}" for i in range(decoder.first_stage, len(decoder.widths))]
 
 
@@ -118,16 +116,16 @@ class Decoder(nn.Module):
         for i in reversed(range(len(self.stages))):
             x = self.stages[i](x)
             seen[f"stage{i}"] = x
-        seen[1] = x
         norm, act, conv = self.project_out.op_list
-        seen[2] = norm(x)
-        seen[3] = act(seen[2])
-        seen[0] = image = conv(seen[3])
+        seen["stream"] = x
+        seen["norm"] = norm(x)
+        seen["act"] = act(seen["norm"])
+        seen["image"] = image = conv(seen["act"])
         if taps is None:
             return image
         unknown = [tap for tap in taps if tap not in seen]
         if unknown:
-            raise ValueError(f"taps: found {unknown[0]!r}, expected one of {sorted(seen, key=str)}")
+            raise ValueError(f"taps: found {unknown[0]!r}, expected one of {sorted(seen)}")
         return image, {tap: seen[tap] for tap in taps}
 
 

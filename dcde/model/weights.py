@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dcde.base.errors import UserError
-from dcde.base.files import sha256_of
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -54,19 +52,6 @@ def load_weights(weights: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file}: not a whole safetensors file ({error})") from None
     return state
-
-
-def weights_sha256(weights: Path) -> str:
-    """The file's sha256; of an index, that of what `sha256sum *.safetensors` prints for its files.
-
-    Raises:
-        UserError: for a file that is missing.
-    """
-    files = _files(weights)
-    if files == [weights]:
-        return sha256_of(weights)
-    lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def shards(index: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What each model costs: counted by its architecture, and measured on this machine."""
+"""The costs of each model: counted from its architecture, and measured on this machine."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any
 import torch
 
 from dcde.base.devices import device_name
-from dcde.base.params import ProfileParams
 from dcde.model import DCAE
 from dcde.model.costs import saved_percent, static_costs
+from dcde.params.pipeline import ProfileParams
 from dcde.profile.latency import DTYPES, decode_costs, decoders, example_latent
 
 Row = dict[str, Any]
+WARMUP_RUNS, RUNS = 1, 6
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What was counted and measured, as tables."""
+    """Counts and measurements, as tables."""
 
     costs: Sequence[Row]
     """Parameters and multiply-accumulates: a row for each model."""
     decoding: Sequence[Row]
-    """Latency, throughput and memory: a row for each model, way to decode, size and batch."""
+    """Latency, throughput and memory: a row for each model, way to decode and size."""
 
 
 def profile_models(
@@ -33,7 +34,7 @@ def profile_models(
     """Count and time the models.
 
     Args:
-        models: name to model; the first is the teacher, of whose costs shares are given.
+        models: name to model, the teacher first.
         seed: of the latents that are decoded.
 
     Raises:
@@ -52,20 +53,19 @@ def profile_models(
     machine = {"precision": params.precision, "device": device_name(device)}
     decoding: list[Row] = []
     for resolution in params.resolutions:
-        for batch in params.batch_sizes:
-            latent = example_latent(config, resolution, batch, seed).to(device, dtype)
-            measured = decode_costs(ways, latent, warmup_runs=params.warmup_runs, runs=params.runs)
-            for (name, way), values in measured.items():
-                size = {"resolution_px": resolution, "batch_size": batch}
-                decoding.append({"model": name, "way": way, **size, **values, **machine})
+        latent = example_latent(config, resolution, 1, seed).to(device, dtype)
+        measured = decode_costs(ways, latent, warmup_runs=WARMUP_RUNS, runs=RUNS)
+        for (name, way), values in measured.items():
+            size = {"resolution_px": resolution}
+            decoding.append({"model": name, "way": way, **size, **values, **machine})
     return Profile(costs, decoding)
 
 
 def profile_metrics(profile: Profile) -> dict[str, dict[str, float]]:
-    """What of the student's costs is compared between runs: the same keys on every machine.
+    """Return the student's costs to compare between runs, with the same keys on every machine.
 
-    The one figure that is measured is `latency_over_teacher`: the time of the plain decoder over
-    that of the teacher's, at the largest resolution and the first batch size.
+    Only `latency_over_teacher` is measured: the time of the plain decoder over the teacher's, at
+    the largest resolution.
     """
     teacher, student = (_of(profile.costs, model=name)[0] for name in ("teacher", "student"))
     metrics = {name: student[name] for name in ("decoder_params", "decoder_macs")}

@@ -1,4 +1,4 @@
-"""What is measured on calibration images: the energy of activations, and how good pictures are."""
+"""Measurements on calibration images: the energy of activations, and the quality of pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dcde.model.blocks import RMSNorm2d
 
 @torch.no_grad()
 def input_energy(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[str, Tensor]:
-    """Mean square of every input channel of each convolution and RMS norm of the decoder.
+    """Return the mean square of each input channel of the decoder's convolutions and RMS norms.
 
     Args:
         images: (B, 3, H, W) in [-1, 1].
@@ -47,10 +47,10 @@ def input_energy(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[st
 def picture_scores(
     model: DCAE, latents: Sequence[Tensor], images: Tensor, lpips_metric: nn.Module
 ) -> dict[str, float]:
-    """Mean PSNR in dB and mean LPIPS of decoded pictures.
+    """Return mean PSNR in dB and mean LPIPS of decoded pictures.
 
     Args:
-        latents: batches of them, of the images in their order.
+        latents: batches, in the order of the images.
         images: (B, 3, H, W) in [-1, 1].
     """
     originals = images.split([len(latent) for latent in latents])

@@ -1,4 +1,4 @@
-"""One convolution, with the norm behind it, fitted anew to outputs that are wanted of it."""
+"""Refit one convolution, with the norm behind it, to wanted outputs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,61 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcde.model.blocks import ConvLayer, RMSNorm2d
-from dcde.prune.regression import Ridge
 
 POSITIONS = 40_000
-"""How many positions of the feature maps, over all images, a regression is made from."""
+"""Positions of the feature maps, over all images, that a regression uses."""
 RIDGE = 1e-3
-"""Pull of a convolution towards its weights as they were, see `dcde.prune.regression.Ridge`."""
+"""Pull of a convolution towards its old weights, see `Ridge`."""
 RIDGE_BEFORE_RMS_NORM = 1e-1
-"""The same before an RMS norm, where the fit is a linear step towards what is not linear."""
+"""The same before an RMS norm, where the fit is one linear step of a nonlinear problem."""
+
+
+class Ridge:
+    """Ridge regression y = weight x + bias on rows that are added piece by piece.
+
+    The weight minimizes mean |y - weight x - bias|^2 + ridge mean(x^2) |weight|^2, with mean(x^2)
+    over rows and entries; with a bias, x is measured from the mean of the rows. The weight is
+    unique even with fewer rows than unknowns.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, device: torch.device) -> None:
+        # Sums over many rows, and a matrix whose eigenvalues span many orders: in double precision.
+        self.bias, self.count = bias, 0
+        self.xx = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)
+        self.xy = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)
+        self.x = torch.zeros(inputs, dtype=torch.float64, device=device)
+        self.y = torch.zeros(outputs, dtype=torch.float64, device=device)
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add rows: (N, inputs) and (N, outputs)."""
+        self.count += len(x)
+        self.xx += x.T @ x
+        self.xy += x.T @ y
+        if self.bias:
+            self.x += x.sum(dim=0, dtype=torch.float64)
+            self.y += y.sum(dim=0, dtype=torch.float64)
+
+    def solve(self, ridge: float) -> tuple[Tensor, Tensor]:
+        """Return the weight (outputs, inputs) and the bias (outputs,), zero if none is fitted.
+
+        This consumes the sums, because there may be no memory for a copy of them.
+        """
+        x, y = self.x / self.count, self.y / self.count
+        xx = self.xx.div_(self.count).addr_(x, x, alpha=-1)
+        xy = self.xy.div_(self.count).addr_(x, y, alpha=-1)
+        pull = ridge * xx.diagonal().mean()
+        xx.diagonal().add_(pull.clamp(min=torch.finfo(torch.float32).tiny))
+        weight = torch.cholesky_solve(xy, torch.linalg.cholesky(xx)).T
+        return weight.float(), (y - weight @ x).float()
 
 
 def refit(layer: ConvLayer, inputs: Sequence[Tensor], wanted: Sequence[Tensor], seed: int) -> None:
-    """Change the layer in place so that what it puts out is as near to `wanted` as can be.
+    """Change the layer in place so that its outputs come as near to `wanted` as possible.
 
-    What is solved for is the change: a layer that already does what is wanted stays as it is.
+    We solve for the update to its weights, so a layer that already fits stays as it is.
 
     Args:
-        inputs: what it reads, batches of (B, C_in, H, W).
+        inputs: batches of (B, C_in, H, W).
         wanted: (B, C_out, H, W) for each batch.
         seed: of the positions that are drawn.
     """
@@ -44,9 +82,9 @@ def refit(layer: ConvLayer, inputs: Sequence[Tensor], wanted: Sequence[Tensor], 
 def _step_before_rms_norm(
     conv: nn.Conv2d, norm: RMSNorm2d, samples: Iterable[tuple[Tensor, Tensor]]
 ) -> None:
-    """One linear step, as if the RMS of each position stayed what it is."""
+    """Take one linear step, as if the RMS at each position stayed the same."""
     weight = conv.weight.flatten(1)
-    # A channel that the norm scales down to nothing can't be had by a larger weight.
+    # A larger weight can't bring back a channel that the norm scales down to nothing.
     least = 0.1 * norm.weight.square().mean().sqrt()
     scale = norm.weight.abs().clamp(min=least).copysign(norm.weight)
     fit = Ridge(weight.shape[1], len(weight), bias=False, device=weight.device)
@@ -60,7 +98,7 @@ def _step_before_rms_norm(
 def _samples(
     conv: nn.Conv2d, inputs: Sequence[Tensor], wanted: Sequence[Tensor], seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Drawn positions, batch by batch: what the convolution reads there, and what is wanted.
+    """Draw positions batch by batch; yield the convolution's inputs there and the wanted outputs.
 
     (N, C_in * kernel area), in the order of its weights, and (N, C_out).
     """
@@ -79,7 +117,7 @@ def _samples(
 
 
 def _with_norm(layer: ConvLayer) -> tuple[Tensor, Tensor]:
-    """Weight (C_out, C_in * kernel area) and bias of the convolution and its batch norm in one."""
+    """Return weight (C_out, C_in * kernel area) and bias of the convolution and its batch norm."""
     conv, norm = layer.conv, layer.norm
     weight = conv.weight.flatten(1)
     bias = torch.zeros_like(weight[:, 0]) if conv.bias is None else conv.bias
@@ -92,10 +130,10 @@ def _with_norm(layer: ConvLayer) -> tuple[Tensor, Tensor]:
 
 
 def _put(layer: ConvLayer, weight: Tensor, bias: Tensor, inputs: Sequence[Tensor]) -> None:
-    """Let the layer, in evaluation mode, compute weight x + bias.
+    """Let the layer compute weight x + bias in evaluation mode.
 
-    A batch norm gets the statistics of `inputs`, so that training mode does the same on these; the
-    convolution before it keeps the length of each output's weights, which the norm undoes.
+    A batch norm gets the statistics of `inputs`, so that training mode computes the same on these;
+    the convolution before it keeps the norm of each output's weights.
     """
     conv, norm = layer.conv, layer.norm
     if norm is None:

@@ -1,14 +1,14 @@
-"""Repair of a pruned decoder: its convolutions are fitted anew in closed form, with no training.
+"""Repair a pruned decoder: refit its convolutions in closed form, with no training.
 
-Much of what pruning takes away is a linear function of what it leaves. So each convolution that
-writes to the residual stream is fitted once more, by ridge regression on calibration images: from
-what it reads in the student, to what the student's stream lacks of the teacher's. (Least-squares
-reconstruction: He et al., arXiv 1707.06168; ThiNet, arXiv 1707.06342.) The decoder is walked once,
-in its order. So each convolution reads what the repaired ones before it make, and makes up for
-what these could not; and the last one before blocks that were dropped does their work too, as its
-target is the teacher's stream behind these. Where the stream that the output layer reads has fewer
-channels, the last convolution is fitted to the teacher's picture. Elsewhere that layer stays the
-teacher's: fitted, it made better pictures before distillation and worse ones after it.
+Much of what pruning removes is a linear function of what it leaves. So each convolution that writes
+to the residual stream is refitted by ridge regression on calibration images: from its inputs in the
+student to what the student's stream lacks of the teacher's. (Least-squares reconstruction: He et
+al., arXiv 1707.06168; ThiNet, arXiv 1707.06342.) One pass walks the decoder in order, so each
+convolution sees the output of the repaired ones before it and makes up for their errors. The last
+one before dropped blocks also does their work, because its target is the teacher's stream behind
+them. If the stream that the output layer reads is narrower, the last convolution is fitted to the
+teacher's picture. Otherwise that layer stays the teacher's: refitting it gave better pictures
+before distillation and worse ones after it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from dcde.model.blocks import (
     Residual,
 )
 from dcde.model.dcae import Decoder
-from dcde.prune.channels import Channels
-from dcde.prune.depth import Kept
+from dcde.prune.choose_blocks import Kept
+from dcde.prune.choose_channels import Channels
 from dcde.prune.refit import refit
 
 
@@ -46,7 +46,7 @@ class Branch(NamedTuple):
 
     stage: int
     block: int | None
-    """Its place among the stage's blocks; None: it comes before them."""
+    """Its place among the stage's blocks; None: before them."""
     residual: Residual
 
 
@@ -65,8 +65,8 @@ def repair(
     Args:
         kept: places of the teacher's blocks that the student has, for each stage.
         channels: the teacher's channels that the student has, for each "stage<i>" that lost any.
-        latents: batches of them to fit on, (B, latent_channels, h, w), on the models' device.
-        seed: of the positions that regressions are made from.
+        latents: batches to fit on, (B, latent_channels, h, w), on the models' device.
+        seed: of the positions that regressions use.
     """
     ours, theirs = branches(student.decoder), branches(teacher.decoder)
     ends = targets_of(theirs, kept)
@@ -91,10 +91,10 @@ def repair(
 
 
 def check_positions(student: DCAEConfig, asked: int, count: int, size: int) -> None:
-    """Refuse to fit convolutions on far fewer positions than they have weights for each output.
+    """Reject too few positions to fit convolutions on, for their number of weights per output.
 
-    With fewer positions than weights, the fit leaves what it can't know as it was; with less than
-    a tenth as many, it knows too little of any to be better than nothing.
+    With fewer positions than weights, the fit leaves undetermined directions as they were; with
+    less than a tenth as many, it does more harm than good.
 
     Args:
         asked: how many calibration images the parameters ask for.
@@ -113,15 +113,15 @@ def check_positions(student: DCAEConfig, asked: int, count: int, size: int) -> N
             seen = positions // 4 if decoder.upsample == "ConvPixelShuffle" else positions
             least = max(least, math.ceil(9 * decoder.widths[i + 1] / seen / 10))
     if count < least:
-        there_are = "" if count >= asked else f", of which there are {count}"
+        there_are = "" if count >= asked else f" (there are only {count})"
         raise UserError(
-            f"prune.calibration_images: found {asked}{there_are}, of {size} px, to repair the "
-            f"student on, expected at least {least}, or prune.repair: false"
+            f"prune.calibration_images: found {asked}{there_are} of {size} px, expected at least "
+            f"{least}, or prune.repair: false"
         )
 
 
 def branches(decoder: Decoder) -> list[Branch]:
-    """All residual branches, in the order in which they run."""
+    """Return all residual branches, in the order in which they run."""
     last = len(decoder.stages) - 1
     found = [Branch(last, None, decoder.project_in)]
     for i in reversed(range(last + 1)):
@@ -141,9 +141,9 @@ def branches(decoder: Decoder) -> list[Branch]:
 
 
 def targets_of(teacher: Sequence[Branch], kept: Kept) -> list[int]:
-    """For each branch that the student has, how many of the teacher's lie before its target.
+    """Return, for each branch of the student, how many of the teacher's lie before its target.
 
-    The target is the teacher's stream before the next branch that the student has too.
+    The target is the teacher's stream before the next branch that the student also has.
     """
     here = [i for i, b in enumerate(teacher) if b.block is None or b.block in kept[b.stage]]
     return [*here[1:], len(teacher)]
@@ -152,7 +152,7 @@ def targets_of(teacher: Sequence[Branch], kept: Kept) -> list[int]:
 def _refit_writer(
     main: nn.Module, streams: Sequence[Tensor], wanted: Sequence[Tensor], seed: int
 ) -> list[Tensor]:
-    """Fit the last convolution of a branch to what its outputs should be; return what they are."""
+    """Fit the last convolution of a branch to the wanted outputs; return the actual ones."""
     writer = _writer(main)
     inputs: list[Tensor] = []
     handle = writer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))

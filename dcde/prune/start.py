@@ -1,4 +1,4 @@
-"""A student that is there already, to be trained on: on other photos, say."""
+"""Start from an existing student instead of pruning: to train it on other photos, say."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from dcde.base.errors import UserError
 from dcde.base.paths import PRUNED, STUDENT
 from dcde.model import DCAE, DCAEConfig
-from dcde.model.sources import load_model
+from dcde.model.sources import known_config, load_model
 
 
 def existing_student(source: str, teacher: DCAE) -> DCAE:
-    """The teacher with the decoder of that student.
+    """Return the teacher with that student's decoder.
 
     Raises:
-        UserError: if there is none, or one that can't be this teacher's.
+        UserError: if there is none, or one that does not fit this teacher.
     """
     check_place(source)
     found = load_model(source, "prune.start")
@@ -25,21 +25,34 @@ def existing_student(source: str, teacher: DCAE) -> DCAE:
     return student.eval()
 
 
+def known_student(source: str, teacher: DCAEConfig) -> DCAEConfig | None:
+    """Return the architecture of that student; None if it is yet to be downloaded.
+
+    Raises:
+        UserError: as `existing_student`.
+    """
+    check_place(source)
+    found = known_config(source, "prune.start")
+    if found is not None:
+        check_student(found, teacher)
+    return found
+
+
 def check_place(source: str) -> None:
-    """Refuse a folder that the pipeline replaces while it runs.
+    """Reject a folder that the pipeline itself overwrites.
 
     Raises:
         UserError: saying what to do.
     """
     if Path(source).resolve() in (STUDENT.resolve(), PRUNED.resolve()):
         raise UserError(
-            f"prune.start: found {source}, which this pipeline writes anew: copy it "
+            f"prune.start: found {source}, which this pipeline overwrites: copy it "
             f"(`cp -r {source} my-student`) and name the copy"
         )
 
 
 def check_student(student: DCAEConfig, teacher: DCAEConfig) -> None:
-    """Refuse a student that decodes other latents, or whose features can't be compared.
+    """Reject a student that decodes other latents, or is wider than the teacher.
 
     Raises:
         UserError: with what was found and expected.

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from dcde.base.overrides import changed, leaves, overrides
+from dcde.params.overrides import changed, leaves, overrides
 
 CODE = ("dcde", "stages", "dvc.yaml")
 """What a run is made by, besides its parameters."""

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from dcde.base.errors import UserError
-from dcde.base.overrides import leaves
 from dcde.base.paths import PARAMS
+from dcde.params.overrides import leaves
 from dcde.report.charts import quality_charts
 from dcde.report.render import html_table, render
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dcde.base.overrides import value_text
+from dcde.params.overrides import value_text
 from dcde.report.changes import Change, Changes, git
 from dcde.report.charts import Curve, curve_chart, quality_charts, svg
 from dcde.report.frontier import TEACHER, frontier_figure, measured

@@ -1,33 +1,29 @@
-"""Steps that must not count: a loss or a gradient that is not finite.
+"""Training steps whose loss or gradient is not finite: they are undone, reported and skipped.
 
-Nothing of such a step is kept. No weight, moment or average has moved when it is found, and the
-statistics of batch norms, which a forward pass moves, are put back. Training goes on with the next
-batch, so the same data is never tried for ever; learning rate, weights of the loss and data stay
-as they are. Where several steps fail in a row, the weights are suspected rather than the data:
-see `dcde.train.trainer`.
+Such a step is found before any weight, moment or average moves, and the statistics of batch norms,
+which the forward pass moves, are restored. Training goes on with the next batch, so a bad file
+costs one step and never a run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch import nn
 
-B = TypeVar("B")
+MAX_BAD_STEPS = 10
+"""Steps of a run that may be skipped; beyond these, something other than the data is wrong."""
 
 
 class NotFiniteError(Exception):
-    """A step to be skipped; the message names the term."""
+    """A step to skip; the message says what was not finite."""
 
 
 @contextmanager
 def undone_if_not_finite(*modules: nn.Module) -> Iterator[None]:
-    """Put the modules' buffers back and drop their gradients when a step fails."""
+    """Restore the modules' buffers and drop their gradients if the step fails."""
     before = [[buffer.clone() for buffer in module.buffers()] for module in modules]
     try:
         yield
@@ -40,34 +36,7 @@ def undone_if_not_finite(*modules: nn.Module) -> Iterator[None]:
 
 
 def check_losses(losses: Mapping[str, float]) -> None:
-    """Raise `NotFiniteError`, naming the first loss that is not finite."""
+    """Raise `NotFiniteError` for the first loss that is not finite."""
     for name, value in losses.items():
         if not math.isfinite(value):
             raise NotFiniteError(f"loss.{name} is {value}")
-
-
-def blame_gradient(
-    losses_of: Callable[[B], Mapping[str, Tensor]],
-    batches: Sequence[B],
-    parameters: Sequence[nn.Parameter],
-    any_process: Callable[[bool], bool],
-) -> str | None:
-    """The first term whose own gradient is not finite, found by computing each again.
-
-    None if each is: then it is their sum, or what torch.compile makes of it. The terms are computed
-    without that, as the graph of a compiled module can be walked once only.
-
-    Args:
-        losses_of: batch to the loss of each term.
-        any_process: whether a flag is set on any process; all must ask it equally often.
-    """
-    with torch.compiler.set_stance("force_eager"):
-        for batch in batches:
-            for name, loss in losses_of(batch).items():
-                gradients = torch.autograd.grad(
-                    loss, parameters, retain_graph=True, allow_unused=True
-                )
-                norm = get_total_norm([g for g in gradients if g is not None])
-                if any_process(not math.isfinite(norm.item())):
-                    return f"loss.{name}"
-    return None

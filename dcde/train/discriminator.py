@@ -6,37 +6,24 @@ from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-GanLoss = Literal["bce", "lsgan", "hinge"]
-GanNorm = Literal["batch", "group", "spectral"]
-GROUPS = 32
+GanLoss = Literal["bce", "hinge"]
 
 
 class PatchGAN(nn.Sequential):
     """(B, 3, H, W) in [-1, 1] to a map of logits, one for each overlapping 70x70 patch.
 
-    4x4 convolutions: `layers` of stride 2, then two of stride 1; a norm on all but the first and
-    the last, leaky ReLU 0.2. Weights start normal with deviation 0.02.
-
-    Args:
-        norm: `batch` as in pix2pix; `group`, which does not mix images (GroupNorm, arXiv
-            1803.08494); or `spectral`: no norm of features, but of every convolution's weights, to
-            spectral norm 1 (arXiv 1802.05957).
+    4x4 convolutions: `layers` of stride 2, then two of stride 1; batch norm on all but the first
+    and the last, leaky ReLU 0.2. Weights start normal with deviation 0.02.
     """
 
-    def __init__(self, norm: GanNorm = "batch", channels: int = 64, layers: int = 3) -> None:
+    def __init__(self, channels: int = 64, layers: int = 3) -> None:
         ops: list[nn.Module] = [nn.Conv2d(3, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
         width = channels
         for i in range(1, layers + 1):
             before, width = width, channels * min(2**i, 8)
-            stride = 2 if i < layers else 1
-            ops.append(nn.Conv2d(before, width, 4, stride, 1, bias=norm == "spectral"))
-            if norm != "spectral":
-                ops.append(
-                    nn.BatchNorm2d(width) if norm == "batch" else nn.GroupNorm(GROUPS, width)
-                )
-            ops.append(nn.LeakyReLU(0.2))
+            ops.append(nn.Conv2d(before, width, 4, 2 if i < layers else 1, 1, bias=False))
+            ops += [nn.BatchNorm2d(width), nn.LeakyReLU(0.2)]
         ops.append(nn.Conv2d(width, 1, 4, 1, 1))
         super().__init__(*ops)
         for module in self:
@@ -44,33 +31,25 @@ class PatchGAN(nn.Sequential):
                 nn.init.normal_(module.weight, 0.0, 0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-                if norm == "spectral":
-                    spectral_norm(module)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
                 nn.init.zeros_(module.bias)
 
 
 def generator_loss(fake: Tensor, kind: GanLoss) -> Tensor:
-    """What the generator minimises, of the discriminator's logits for its images.
+    """Return the generator's loss, given the discriminator's logits for its images.
 
-    bce: -log sigmoid(D); lsgan: (D - 1)^2; hinge: -D; each averaged over patches.
+    bce: -log sigmoid(D); hinge: -D; each averaged over patches.
     """
-    if kind == "bce":
-        return F.softplus(-fake).mean()
-    if kind == "lsgan":
-        return (fake - 1).square().mean()
-    return -fake.mean()
+    return F.softplus(-fake).mean() if kind == "bce" else -fake.mean()
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: GanLoss) -> Tensor:
-    """What the discriminator minimises, halved as in pix2pix.
+    """Return the discriminator's loss, halved as in pix2pix.
 
-    bce: -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))); lsgan: (D(real) - 1)^2 + D(fake)^2;
+    bce: -log sigmoid(D(real)) - log(1 - sigmoid(D(fake)));
     hinge: max(0, 1 - D(real)) + max(0, 1 + D(fake)).
     """
     if kind == "bce":
         return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
-    if kind == "lsgan":
-        return 0.5 * ((real - 1).square().mean() + fake.square().mean())
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())

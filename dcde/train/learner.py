@@ -1,4 +1,4 @@
-"""What is trained, and one step of it: losses, gradients, optimizer, moving average."""
+"""The network that trains, and one step of it: losses, gradients, optimizer, moving average."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dcde.base.devices import channels_last
-from dcde.base.processes import any_process
-from dcde.base.recipe import OptimizerParams, TrainParams
+from dcde.base.processes import share_batch_norms
 from dcde.data.pixels import to_model_range
+from dcde.params.training import OptimizerParams, TrainParams
 from dcde.train.adversary import Adversary
-from dcde.train.bad_steps import blame_gradient, undone_if_not_finite
-from dcde.train.batch_norm import share_statistics
-from dcde.train.losses import PICTURE_TERMS, Prediction, Term
+from dcde.train.bad_steps import undone_if_not_finite
+from dcde.train.losses import Prediction, Term
 from dcde.train.optimizer import adamw, take_step
+from dcde.train.schedules import learning_rate, warmup
 
 Batch = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """What is trained, and what one step of it computes."""
+    """A network and the forward pass that its losses need."""
 
     module: nn.Module
 
@@ -38,26 +38,29 @@ class Task(Protocol):
 
 
 class Learner:
-    """The task's module with its optimizer, and its moving average where there is one.
+    """The task's module with its optimizer, its moving average and its adversary, if any.
 
     Args:
-        adversary: judges its images, as the term `gamma`.
+        adversary: judges the module's images, as the loss term `gamma`.
+        grad_clip: largest gradient norm; 0 is off.
     """
 
     def __init__(
         self,
         task: Task,
-        *,
-        accelerator: Accelerator,
         terms: Mapping[str, Term],
         train: TrainParams,
         optimizer: OptimizerParams,
-        adversary: Adversary | None,
+        accelerator: Accelerator,
+        *,
+        adversary: Adversary | None = None,
+        grad_clip: float = 0.0,
     ) -> None:
-        self.task, self.accelerator, self.terms = task, accelerator, terms
-        self.grad_clip, self.adversary = train.grad_clip, adversary
+        self.task, self.terms, self.accelerator = task, terms, accelerator
+        self.optimizer_params = optimizer
+        self.adversary, self.grad_clip = adversary, grad_clip
         module = channels_last(task.module, accelerator.device)
-        self.net = share_statistics(module, accelerator.device)
+        self.net = share_batch_norms(module, accelerator.device)
         self.ema = (
             AveragedModel(
                 self.net, multi_avg_fn=get_ema_multi_avg_fn(train.ema), use_buffers=True
@@ -65,22 +68,32 @@ class Learner:
             if train.ema
             else None
         )
-        self.compiled = train.compile
-        if self.compiled:
+        if train.compile:
             self.net.compile()
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.ddp, self.optimizer = accelerator.prepare(self.net, adamw(self.parameters, optimizer))
 
     def parts(self) -> dict[str, Any]:
-        """What an unfinished run must save."""
+        """Return what an unfinished run must save."""
         parts = {"module": self.net, "optimizer": self.optimizer}
-        return parts | ({"ema": self.ema} if self.ema is not None else {})
+        if self.ema is not None:
+            parts["ema"] = self.ema
+        if self.adversary is not None:
+            parts |= self.adversary.parts()
+        if self.accelerator.scaler is not None:
+            parts["scaler"] = self.accelerator.scaler
+        return parts
 
     def result(self) -> nn.Module:
-        """The module as it would be kept now: the moving average where there is one."""
+        """Return the module to keep now: the moving average if there is one."""
         if self.ema is not None and self.ema.n_averaged > 0:
             return self.ema.module
         return self.net
+
+    def lr(self, epoch: float, step: int) -> float:
+        """Return the learning rate at this point of the run."""
+        params = self.optimizer_params
+        return learning_rate(params, epoch) * warmup(step, params.warmup_steps)
 
     def step(
         self,
@@ -88,12 +101,12 @@ class Learner:
         weights: Mapping[str, float],
         *,
         lr: float,
-        resting: Collection[nn.Parameter],
+        resting: Collection[nn.Parameter] = (),
     ) -> tuple[Prediction, dict[str, float]]:
-        """Train on the mean over the batches; the last prediction, and the mean of each loss.
+        """Train on the mean over the batches; return the last prediction and each mean loss.
 
         Args:
-            resting: parameters that stay as they are.
+            resting: parameters that do not move.
 
         Raises:
             NotFiniteError: before anything has changed.
@@ -110,7 +123,6 @@ class Learner:
                 means,
                 lr=lr,
                 grad_clip=self.grad_clip,
-                blame=lambda: self._blame(batches, weights),
             )
         if self.ema is not None:
             self.ema.update_parameters(self.net)
@@ -123,42 +135,18 @@ class Learner:
         for i, batch in enumerate(batches):
             last = i + 1 == len(batches)  # before it, processes need not exchange gradients
             with nullcontext() if last else self.accelerator.no_sync(self.ddp):
-                prediction, losses = self._losses(self.ddp, batch, weights)
-                balanced = self._balanced(weights, losses, prediction.image)
-                total = torch.stack([balanced[n] * loss for n, loss in losses.items()]).sum()
+                prediction, losses = self._losses(batch)
+                total = torch.stack([weights[n] * loss for n, loss in losses.items()]).sum()
                 self.accelerator.backward(total / len(batches))
             sums = sums + torch.stack([*losses.values(), total]).detach() / len(batches)
         means = self.accelerator.reduce(sums, "mean").unbind()
         return prediction, dict(zip((*losses, "total"), means, strict=True))
 
-    def _balanced(
-        self, weights: Mapping[str, float], losses: Mapping[str, Tensor], image: Tensor
-    ) -> Mapping[str, float | Tensor]:
-        """The weights, with the GAN's in proportion to the others' pull where that is asked for."""
-        if self.adversary is None or not self.adversary.gan.adaptive or "gamma" not in weights:
-            return weights
-        others = [weights[n] * loss for n, loss in losses.items() if n in PICTURE_TERMS]
-        balance = self.adversary.balance(torch.stack(others).sum(), losses["gamma"], image)
-        return {**weights, "gamma": weights["gamma"] * balance}
-
-    def _losses(
-        self, module: nn.Module, batch: Batch, weights: Mapping[str, float]
-    ) -> tuple[Prediction, dict[str, Tensor]]:
+    def _losses(self, batch: Batch) -> tuple[Prediction, dict[str, Tensor]]:
         image = to_model_range(batch["pixels"]).contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
-            prediction = self.task.predict(module, {**batch, "image": image})
+            prediction = self.task.predict(self.ddp, {**batch, "image": image})
             losses = {name: term(prediction) for name, term in self.terms.items()}
-            if self.adversary is not None and "gamma" in weights:
+            if self.adversary is not None:
                 losses["gamma"] = self.adversary.term(prediction.image)
         return prediction, losses
-
-    def _blame(self, batches: Sequence[Batch], weights: Mapping[str, float]) -> str:
-        term = blame_gradient(
-            lambda batch: self._losses(self.net, batch, weights)[1],
-            batches,
-            self.parameters,
-            lambda flag: any_process(self.accelerator, flag),
-        )
-        if term is None and self.compiled:
-            return "the compiled model (each term's is, where it is not compiled)"
-        return term or "the losses' sum"

@@ -1,4 +1,4 @@
-"""An unfinished run: its saved state, its name, how it is stopped and how it ends."""
+"""An unfinished run: its saved state, how it is stopped and how it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dcde.model.checkpoint import save_model
 
 
 def atomic_torch_save(value: Any, path: Path) -> None:
-    """Save so that a kill leaves the old file or the new, never a part.
+    """Save so that a kill leaves the old file or the new one, never a part.
 
     Raises:
         UserError: if the disk is full, say; the old file is untouched and no partial one stays.
@@ -49,11 +49,10 @@ class Position:
     """Samples that the module was trained on."""
     bad_steps: int = 0
     """Steps of the run that were skipped."""
-    bad_in_a_row: int = 0
 
 
 class RunState:
-    """What an unfinished run consists of, saved together and read back exactly.
+    """The state of an unfinished run, saved together and restored exactly.
 
     Args:
         parts: modules, optimizers and whatever else has a `state_dict`, by name.
@@ -62,30 +61,25 @@ class RunState:
     def __init__(self, folder: Path, parts: Mapping[str, Any]) -> None:
         self.folder, self.parts = folder, parts
 
-    def save(self, position: Position, name: str = STATE) -> None:
+    def save(self, position: Position) -> None:
         """Write all parts to the folder.
 
         Raises:
             UserError: if the disk is full, say; the state saved before stays.
         """
-        state = {part: value.state_dict() for part, value in self.parts.items()}
-        rng = torch.get_rng_state()
-        atomic_torch_save({"position": asdict(position), "rng": rng, **state}, self.folder / name)
-
-    def restore(self, name: str) -> dict[str, Any]:
-        """Set all parts to what they were at that save; return all that was saved."""
-        # The parts copy what they load to their own devices.
-        path = self.folder / name
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        for part, value in self.parts.items():
-            value.load_state_dict(state[part])
-        return state
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        state = {"position": asdict(position), "rng": torch.get_rng_state(), **parts}
+        atomic_torch_save(state, self.folder / STATE)
 
     def resume(self) -> Position | None:
-        """Go to where the last save was; None if there was none."""
-        if not (self.folder / STATE).is_file():
+        """Restore all parts from the last save and return its position; None if there is none."""
+        path = self.folder / STATE
+        if not path.is_file():
             return None
-        state = self.restore(STATE)
+        # The parts copy what they load to their own devices.
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"])
         return Position(**state["position"])
 
@@ -112,9 +106,9 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 
 
 def finish_run(model: DCAE, out: Path, state_dir: Path, keep: Mapping[str, Path]) -> None:
-    """Write a finished run's model, move what else is kept of its state, drop the rest.
+    """Write a finished run's model, keep some folders of its state, and drop the rest.
 
-    Each output appears whole or not at all, in place of the last run's.
+    Each output replaces that of the last run, and appears whole or not at all.
 
     Args:
         keep: folder in `state_dir` to where it goes.

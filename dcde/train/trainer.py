@@ -1,8 +1,7 @@
-"""The training loop, for distillation and for training a teacher alike.
+"""The training loop, for distillation and for training an autoencoder alike.
 
-A `Task` says what a step predicts, the terms of the loss say how good it is, `Learner` takes the
-step; this loop does the rest: the order of data and epochs, the discriminator's turns, saving,
-resuming, curves, and what to do about steps that fail.
+The `Learner` takes the steps. This loop does the rest: the order of data and epochs, the
+discriminator's turns, saving, resuming, curves, and steps that fail.
 """
 
 from __future__ import annotations
@@ -12,94 +11,72 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-import torch
-from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dcde.base.errors import UserError
 from dcde.base.processes import any_process, check_same_step
-from dcde.base.recipe import GanParams, OptimizerParams, RuntimeParams, TrainParams
 from dcde.data.crops import Crop
 from dcde.data.plan import EpochPlan
-from dcde.train.adversary import Adversary
-from dcde.train.bad_steps import NotFiniteError
-from dcde.train.learner import Batch, Learner, Task
-from dcde.train.losses import Term
+from dcde.params.training import TrainParams
+from dcde.train.bad_steps import MAX_BAD_STEPS, NotFiniteError
+from dcde.train.learner import Batch, Learner
 from dcde.train.progress import Progress
 from dcde.train.run_state import Position, RunState, stop_requests
-from dcde.train.schedules import learning_rate
 
-SUSPECT_AFTER = 3
-"""Steps failing in a row from which the weights are suspected: one bad file fails one step."""
 LESS_MEMORY = (
     "lower batch_size (accumulation_steps makes up for it) or crops.image_size, set precision to "
     "bf16, or checkpoint_activations to true"
 )
-"""What to do where a step takes too much."""
-EPOCH_START = "epoch_start.pt"
-"""The state as the current epoch began, to which suspect weights go back."""
+"""Advice for a step that takes too much memory."""
+CURVE_POINTS = 300
+"""Points of the loss curves, about."""
+SAVING_SHARE = 0.01
+"""Share of the time that goes into saving states within an epoch, at most."""
 
 
 class Trainer:
-    """Trains `task.module` in place; `run` returns when the last epoch is done.
+    """Trains the learner's module in place; `run` returns when the last epoch is done.
 
     Args:
-        weights_at: epoch to the weight of each term, `gamma` for the GAN.
-        plan: which crops each epoch trains on, at least a batch (see `check_batch_size`).
+        weights_at: epoch to the weight of each loss term in use, `gamma` among them.
+        plan: the crops of each epoch, at least a batch (see `check_batch_size`).
         dataset: crops to items of {"pixels": uint8, ...}, in their order.
-        adversary: PatchGAN's settings, where it takes part.
+        workers: processes that load the data; 0: this one does.
+        state_dir: where the unfinished run is saved, and where the next call finds it.
         on_epoch: called in the main process after each epoch with its number and the module as it
             would be kept; returns scores to show as curves.
         resting: epoch to the parameters that do not train in it.
-        state_dir: where the unfinished run is saved, and found again by the next call.
     """
 
     def __init__(
         self,
-        task: Task,
+        learner: Learner,
+        train: TrainParams,
         *,
-        accelerator: Accelerator,
-        terms: Mapping[str, Term],
         weights_at: Callable[[int], Mapping[str, float]],
         plan: EpochPlan,
         dataset: Callable[[Sequence[Crop]], Dataset[Batch]],
-        train: TrainParams,
-        optimizer: OptimizerParams,
-        adversary: tuple[GanParams, OptimizerParams] | None,
-        runtime: RuntimeParams,
+        workers: int,
         state_dir: Path,
-        seed: int,
         on_epoch: Callable[[int, nn.Module], Mapping[str, float]],
         resting: Callable[[int], Collection[nn.Parameter]] = lambda epoch: (),
     ) -> None:
-        self.task, self.accelerator = task, accelerator
+        self.learner, self.train, self.workers = learner, train, workers
         self.weights_at, self.plan, self.dataset = weights_at, plan, dataset
-        self.train, self.optimizer_params, self.runtime = train, optimizer, runtime
         self.on_epoch, self.resting = on_epoch, resting
+        self.accelerator = learner.accelerator
         self.batches_per_epoch = plan.samples // train.batch_size
-
-        torch.manual_seed(seed)  # of the discriminator's weights
-        self.adversary = Adversary(*adversary, accelerator) if adversary else None
-        self.learner = Learner(
-            task,
-            accelerator=accelerator,
-            terms=terms,
-            train=train,
-            optimizer=optimizer,
-            adversary=self.adversary,
-        )
-        parts = self.learner.parts()
-        parts |= self.adversary.parts() if self.adversary is not None else {}
-        parts |= {"scaler": accelerator.scaler} if accelerator.scaler is not None else {}
-        self.state = RunState(state_dir, parts)
+        steps = train.epochs * self.batches_per_epoch // train.accumulation_steps
+        self.log_every = max(1, steps // CURVE_POINTS)
+        self.state = RunState(state_dir, learner.parts())
 
     def run(self) -> None:
-        """Train to the last epoch, from the saved state where there is one.
+        """Train to the last epoch, from the saved state if there is one.
 
         Raises:
-            UserError: if more than `max_bad_steps` failed, naming the term, the step and its files;
+            UserError: if more than `MAX_BAD_STEPS` failed, naming the loss, the step and its files;
                 if memory runs out; if asked to stop by Ctrl-C or SIGTERM, after saving; if the
                 processes found different saved states.
         """
@@ -119,10 +96,10 @@ class Trainer:
             ) as self.progress,
         ):
             self._say_where_it_starts(continuing=resumed is not None)
-            self.saved_at = time.monotonic()
+            self.save_at = time.monotonic()
             while self.position.epoch < self.train.epochs:
                 self._epoch()
-        self.task.module.load_state_dict(self.learner.result().state_dict())
+        self.learner.task.module.load_state_dict(self.learner.result().state_dict())
 
     def _say_where_it_starts(self, *, continuing: bool) -> None:
         folder, at = self.state.folder, self.position
@@ -132,17 +109,15 @@ class Trainer:
             names = ", ".join(path.name for path in foreign)
             self.progress.note(
                 f"starting anew in {folder}. The unfinished runs beside it ({names}) have other "
-                "parameters, data or code, and are continued when these are what they were again. "
+                "parameters, data or code; they continue once these are back. "
                 f"`dcde cache clear {folder.parent.name}` removes them"
             )
 
     def _epoch(self) -> None:
-        """What is left of the epoch, then its scores and a saved state."""
+        """Finish the epoch, score it and save."""
         at, began, self.waited = self.position, time.monotonic(), 0.0
         name = f"epoch {at.epoch + 1}/{self.train.epochs}"
         self.progress.bar.set_description(name)
-        if at.batch == 0 and at.bad_in_a_row == 0:
-            self._save(EPOCH_START)
         self.learner.ddp.train()
         crops, weights = self.plan.crops(at.epoch), self.weights_at(at.epoch)
         for batches in self._windows(crops):
@@ -169,17 +144,17 @@ class Trainer:
         shown = "".join(f", {k} {v:.4g}" for k, v in scores.items())
         self.progress.note(f"{name}: {seconds:.0f} s, {waiting}{shown}")
         at.epoch, at.batch = at.epoch + 1, 0
-        # Saved together with the epoch's end only: the scores' curves would get a second row if
-        # the run could go on between the last step and them.
+        # The scores' curves would get a second row if the run could resume between the last step
+        # and this point.
         self._save_if_due(now=True)
 
     def _windows(self, crops: Sequence[Crop]) -> Iterator[list[Batch]]:
-        """The epoch's batches, from the position on, as many together as make one step."""
+        """Yield the epoch's remaining batches, as many together as make one step."""
         left = crops[self.position.batch * self.train.batch_size :]
         loader = DataLoader(
             self.dataset(left),
             self.train.batch_size,
-            num_workers=self.runtime.loader_workers(),
+            num_workers=self.workers,
             drop_last=True,
             pin_memory=self.accelerator.device.type == "cuda",
         )
@@ -196,47 +171,37 @@ class Trainer:
         return len(batches) * self.train.batch_size
 
     def _step(self, batches: Sequence[Batch], weights: Mapping[str, float]) -> None:
-        """One step of the module and, when it is due, one of the discriminator."""
-        at, adversary = self.position, self.adversary
+        """Take one step of the module and, if it is due, one of the discriminator."""
+        at, adversary = self.position, self.learner.adversary
         epoch = at.epoch + at.batch / self.batches_per_epoch
-        rates = {"lr": learning_rate(self.optimizer_params, epoch, at.step)}
-        if adversary is not None:
-            weights = adversary.weights(weights, epoch)
+        rates = {"lr": self.learner.lr(epoch, at.step)}
         prediction, losses = self.learner.step(
             batches, weights, lr=rates["lr"], resting=self.resting(at.epoch)
         )
         before = at.samples
         at.samples += self._samples(batches)
-        if adversary is not None and "gamma" in weights:
-            rates["lr_discriminator"] = adversary.lr(epoch, at.step)
+        if adversary is not None:
+            rates["lr_discriminator"] = adversary.lr(epoch)
             if adversary.due(before, at.samples):
                 losses["discriminator"] = adversary.step(prediction, rates["lr_discriminator"])
-        at.bad_in_a_row = 0
-        if at.step % self.runtime.log_every == 0 or "discriminator" in losses:
+        if at.step % self.log_every == 0 or "discriminator" in losses:
             self._log(losses, weights, rates)
 
     def _skip(self, bad: NotFiniteError, crops: Sequence[Crop]) -> None:
-        """Count a step that failed and go on, or back to the epoch's start, or not at all."""
-        at, most = self.position, self.train.max_bad_steps
+        """Count a step that failed; stop the run if there were too many."""
+        at = self.position
         at.bad_steps += 1
-        at.bad_in_a_row += 1
         files = ", ".join(sorted({crop.path for crop in crops}))
-        if at.bad_steps > most:
+        if at.bad_steps > MAX_BAD_STEPS:
             raise UserError(
-                f"step {at.step}: {bad}. Before it {most} bad steps were skipped, which is the "
-                f"most that max_bad_steps allows. The step's files: {files}"
+                f"step {at.step}: {bad}. {MAX_BAD_STEPS} steps were skipped before it, the most "
+                f"that a run may have. The step's files: {files}"
             )
         self.progress.note(
-            f"step {at.step}: {bad}: skipped, as bad step {at.bad_steps} of at most {most}; the "
-            f"step's files: {files}"
+            f"step {at.step}: {bad}: skipped (number {at.bad_steps} of at most {MAX_BAD_STEPS}); "
+            f"the step's files: {files}"
         )
         self.progress.log(at.step, {"bad_steps": at.bad_steps})
-        if at.bad_in_a_row == SUSPECT_AFTER:
-            saved = self.state.restore(EPOCH_START)
-            self.progress.note(
-                f"{SUSPECT_AFTER} bad steps in a row: weights, optimizers and averages go back to "
-                f"the start of epoch {saved['position']['epoch'] + 1}, the data goes on"
-            )
 
     def _log(
         self, losses: Mapping[str, float], weights: Mapping[str, float], rates: Mapping[str, float]
@@ -250,21 +215,19 @@ class Trainer:
         self.progress.log(self.position.step, curves | dict(rates))
 
     def _save_if_due(self, *, now: bool = False) -> None:
-        """Save where time is up or a process was asked to stop, and then do stop.
+        """Save if it is time or a process was asked to stop, and then do stop.
 
         Raises:
             UserError: after saving, on every process at the same step.
         """
         stop = any_process(self.accelerator, self.stopping())
-        if now or stop or time.monotonic() - self.saved_at > 60 * self.runtime.save_minutes:
-            self._save()
+        if self.accelerator.is_main_process and (now or stop or time.monotonic() > self.save_at):
+            began = time.monotonic()
+            self.state.save(self.position)
+            ended = time.monotonic()
+            self.save_at = ended + (ended - began) / SAVING_SHARE
         if stop:
             raise UserError(
                 f"stopped on request after step {self.position.step}. The state is saved, and the "
                 "same command continues from it"
             )
-
-    def _save(self, *name: str) -> None:
-        if self.accelerator.is_main_process:
-            self.state.save(self.position, *name)
-            self.saved_at = time.monotonic()

@@ -14,9 +14,9 @@ from dcde.autoencode.parts import train_part
 from dcde.autoencode.phase import train_phase
 from dcde.autoencode.start import BRANCH_SCALE, quiet_branches, start_model
 from dcde.autoencode.task import AutoencodeTask
-from dcde.base.autoencoder import AutoencoderParams, Part
+from dcde.params.autoencoder import AutoencoderParams, Part
 from dcde.base.errors import UserError
-from dcde.base.params_file import validate
+from dcde.params.file import validate
 from dcde.commands.preset import merge
 from dcde.data.crops import eval_crops
 from dcde.data.folder import Photo

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from dcde.base.overrides import changed, leaves, overrides
+from dcde.params.overrides import changed, leaves, overrides
 
 
 def test_overrides_are_flat_and_without_spaces() -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 
-from dcde.base.autoencoder import AutoencoderParams
+from dcde.params.autoencoder import AutoencoderParams
 from dcde.base.errors import UserError
-from dcde.base.params import Params
-from dcde.base.params_file import load_params, validate
-from dcde.base.recipe import RuntimeParams
+from dcde.params.pipeline import Params
+from dcde.params.file import load_params, validate
+from dcde.params.training import RuntimeParams
 from dcde.commands.preset import merge, read_preset
 from dcde.model import zoo_config
 from tests.helpers.tiny import ROOT

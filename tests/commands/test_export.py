@@ -18,7 +18,7 @@ from dcde.commands.onnx import export_onnx
 from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_config
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.zoo import zoo_name
-from dcde.prune.depth import student_config
+from dcde.prune.cut_blocks import student_config
 from tests.helpers.markdown import blocks
 from tests.helpers.peers import relative_error, scaled_down
 from tests.helpers.tiny import ROOT, randomize, tiny_config

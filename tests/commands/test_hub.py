@@ -19,7 +19,7 @@ from dcde.commands.app import app
 from dcde.commands.model_card import LOCK
 from dcde.model import DCAE, DecoderConfig
 from dcde.model.checkpoint import read_model, save_model
-from dcde.prune.widths import narrow_config
+from dcde.prune.shape import narrow_config
 from tests.helpers.hub_standin import DROP, Hub, hub_environment, serve
 from tests.helpers.tiny import ROOT, randomize, run, tiny_config
 

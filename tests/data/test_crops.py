@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dcde.base.errors import UserError
-from dcde.base.recipe import CropParams
+from dcde.params.training import CropParams
 from dcde.data.crops import Crop, eval_crops, load_crop, random_crop
 from dcde.data.folder import Photo, check_images, list_images, split_photos
 from dcde.data.manifest import Manifest

@@ -26,8 +26,8 @@ from dcde.model import DCAE, zoo_config
 from dcde.model.checkpoint import save_model
 from dcde.model.diffusers_peer import diffusers_model
 from dcde.model.sources import load_model
-from dcde.prune.depth import student_config
-from dcde.prune.widths import narrow_config
+from dcde.prune.cut_blocks import student_config
+from dcde.prune.shape import narrow_config
 from tests.helpers.markdown import PAGES, Block, Command, block_commands, blocks
 from tests.helpers.sana import SETTINGS, diffusers, sana_pipeline
 from tests.helpers.tiny import ROOT, randomize

@@ -17,11 +17,11 @@ from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
-from dcde.base.autoencoder import AutoencoderParams
-from dcde.base.overrides import leaves, overrides
-from dcde.base.params import Params
-from dcde.base.params_file import load_params
-from dcde.base.section import Section
+from dcde.params.autoencoder import AutoencoderParams
+from dcde.params.overrides import leaves, overrides
+from dcde.params.pipeline import Params
+from dcde.params.file import load_params
+from dcde.params.section import Section
 from dcde.commands.app import app
 from dcde.commands.preset import read_preset
 from tests.helpers.markdown import (

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from dcde.base.errors import UserError
-from dcde.base.params import Params
-from dcde.base.params_file import validate
+from dcde.params.pipeline import Params
+from dcde.params.file import validate
 from dcde.commands.check import checked
 from dcde.commands.preset import merge, read_preset
 from dcde.data.folder import check_images, list_images

@@ -22,7 +22,7 @@ from dcde.metrics.lpips import load_lpips
 from dcde.metrics.weights import frechet_networks, write_fid_inputs
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
-from dcde.prune.depth import prune_depth
+from dcde.prune.cut_blocks import prune_depth
 from tests.helpers.quick_metrics import measure
 from tests.helpers.tiny import ROOT
 

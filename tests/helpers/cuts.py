@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dcde.model import DCAE
-from dcde.prune.channels import Channels, axes
+from dcde.prune.choose_channels import Channels, axes
 
 
 def at_random(sizes: dict[str, int], counts: dict[str, int]) -> Channels:

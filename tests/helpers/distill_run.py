@@ -20,62 +20,38 @@ from torch import nn
 
 from dcde.base.errors import one_line_errors
 from dcde.base.processes import process_state, shared_run
-from dcde.base.recipe import (
-    CropParams,
-    DistillParams,
-    GanParams,
-    LossParams,
-    LossWeights,
-    OptimizerParams,
-    Recipe,
-    RuntimeParams,
-)
 from dcde.data.folder import Photo, check_images, list_images
 from dcde.distill.distill import distill
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
-from dcde.prune.depth import prune_depth
-from dcde.prune.narrow import prune_width
-from dcde.prune.widths import narrow_config
+from dcde.params.pipeline import DistillParams, LossParams, Params
+from dcde.params.training import CropParams, GanParams, LossWeights, OptimizerParams, RuntimeParams
+from dcde.prune.cut_blocks import cut_blocks
+from dcde.prune.cut_channels import narrow as cut_narrow
+from dcde.prune.shape import narrower_config
+from dcde.train import trainer
 from tests.helpers.tiny import randomize, tiny_config
 
-OPTIMIZER = OptimizerParams(
-    lr=1e-3,
-    betas=(0.9, 0.999),
-    weight_decay=0.01,
-    cosine_t0=2,
-    cosine_t_mult=1,
-    eta_min=1e-6,
-    warmup_steps=0,
-)
-GAN = GanParams(start=0, ramp_epochs=0, adaptive=False, ratio=10, loss="bce", norm="batch")
+trainer.SAVING_SHARE = float("inf")  # save after every step
+OPTIMIZER = OptimizerParams(cosine_t0=2)
 LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
-CROPS = CropParams(image_size=32, short_side=(32, 64), flip=True)
+CROPS = CropParams(image_size=32, short_side=(32, 64))
+
+
+def loss_params(terms: dict[str, float]) -> LossParams:
+    """A loss of these terms alone."""
+    return LossParams.model_validate(dict.fromkeys(LossParams.model_fields, 0.0) | terms)
 
 
 def distill_params(**changes: Any) -> DistillParams:
     values = {
         "epochs": 3,
         "samples_per_epoch": 80,
-        "batch_size": 4,
-        "accumulation_steps": 1,
-        "precision": "fp32",
-        "compile": False,
         "ema": 0.9,
-        "grad_clip": 1.0,
-        "max_bad_steps": 0,
         "crops": CROPS,
         "crops_per_image": 4,
-        "tap": 3,
-        "freeze_encoder": True,
-        "freeze_project_out": True,
-        "dynamic_loss": True,
         "division_epoch": 1,
-        "shallow_epochs": 0,
-        "shallow_stages": None,
-        "checkpoint_activations": False,
         "validation_photos": 0,
-        "select": "last",
     }
     return DistillParams.model_validate(values | changes)
 
@@ -85,31 +61,30 @@ def models(norm: Literal["bn2d", "trms2d"] = "bn2d", *, narrow: bool = False) ->
     teacher = DCAE(tiny_config(norm=norm))
     randomize(teacher)
     if not narrow:
-        return teacher, prune_depth(teacher, ((), (0,), (0,), (0,)))
-    config = narrow_config(teacher.config, (4, 4, 8, 32), None)
-    student, _ = prune_width(teacher.eval(), config, "direct", torch.zeros(1, 3, 32, 32), seed=0)
+        return teacher, cut_blocks(teacher, ((), (0,), (0,), (0,)))
+    config = narrower_config(teacher.config, (4, 4, 8, 32), None)
+    student, _ = cut_narrow(teacher.eval(), config, "direct", torch.zeros(1, 3, 32, 32), seed=0)
     return teacher, student
 
 
 def recipe(
     *,
     loss: dict[str, float] | LossWeights | None = None,
-    gan: dict[str, Any] | None = None,
+    gan_ratio: int = 10,
     optimizer: dict[str, Any] | None = None,
-    optimizer_d: dict[str, Any] | None = None,
     **changes: Any,
-) -> Recipe:
-    """The small run's recipe with changes."""
+) -> Params:
+    """The small run's parameters with changes."""
     terms = LOSS if loss is None else loss
-    weights = terms if isinstance(terms, LossWeights) else LossParams(**terms)
-    return Recipe.model_construct(
-        seed=0,
-        distill=distill_params(**changes),
-        loss=weights,
-        gan=GAN.model_copy(update=gan or {}),
-        optimizer=OPTIMIZER.model_copy(update=optimizer or {}),
-        optimizer_d=OPTIMIZER.model_copy(update=optimizer_d or {}),
-        runtime=RuntimeParams(workers=0, log_every=1, save_minutes=1e-6),
+    return Params().model_copy(
+        update={
+            "distill": distill_params(**changes),
+            "loss": terms if isinstance(terms, LossWeights) else loss_params(terms),
+            "gan": GanParams(ratio=gan_ratio),
+            "optimizer": OPTIMIZER.model_copy(update=optimizer or {}),
+            "optimizer_d": OPTIMIZER,
+            "runtime": RuntimeParams(workers=0),
+        }
     )
 
 
@@ -165,7 +140,7 @@ if __name__ == "__main__":
     arguments = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     state_dir = Path(str(state_dir).format(rank=os.environ.get("RANK", 0)))
     with one_line_errors(), shared_run(state_dir):
-        found = tuple(check_images(list_images(photo_folder), "refuse"))
+        found = tuple(check_images(list_images(photo_folder)))
         _, trained = run_distill(found, state_dir, cache_dir=cache_dir, **arguments)
         if process_state().is_main_process:
             save_model(trained, out)

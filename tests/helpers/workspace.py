@@ -98,9 +98,6 @@ def copy_repository(folder: Path, photos: Path) -> None:
             "distill.crops_per_image": 4,
             "distill.validation_photos": 1,
             "profile.resolutions": [64],
-            "profile.runs": 3,
-            "runtime.save_minutes": 1e-6,
-            "runtime.log_every": 1,
         },
     )
     git(folder, "init", "-q")

@@ -12,7 +12,7 @@ import dcde
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import save_model
 from dcde.model.diffusers_peer import diffusers_model
-from dcde.prune.widths import narrow_config
+from dcde.prune.shape import narrow_config
 from tests.helpers.sana import SETTINGS, diffusers, sana_pipeline
 from tests.helpers.tiny import randomize, run, tiny_config
 

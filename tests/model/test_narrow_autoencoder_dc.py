@@ -15,7 +15,7 @@ from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.diffusers_format import config_to_diffusers
 from dcde.model.diffusers_peer import diffusers_model
-from dcde.prune.widths import narrow_config
+from dcde.prune.shape import narrow_config
 from tests.helpers.peers import scaled_down
 from tests.helpers.tiny import model_of, randomize, run, tiny_config
 

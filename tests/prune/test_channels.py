@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dcde.prune.channels import choose_channels, group_sizes
-from dcde.prune.narrow import prune_width
-from dcde.prune.widths import narrow_config
+from dcde.prune.choose_channels import choose_channels, group_sizes
+from dcde.prune.cut_channels import prune_width
+from dcde.prune.shape import narrow_config
 from tests.helpers.tiny import model_of
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from dcde.base.errors import UserError
-from dcde.base.params import PruneParams
-from dcde.base.params_file import validate
+from dcde.params.pipeline import PruneParams
+from dcde.params.file import validate
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.prune.choose import (
     check_prune,
@@ -20,10 +20,10 @@ from dcde.prune.choose import (
     depths_for_budget,
     kept_by_influence,
 )
-from dcde.prune.depth import evenly, kept_by_place, prune_depth
-from dcde.prune.influence import BlockInfluence, block_influence
+from dcde.prune.cut_blocks import evenly, kept_by_place, prune_depth
+from dcde.prune.choose_blocks import BlockInfluence, block_influence
 from dcde.prune.prune import influence_table, prune, stage_table
-from dcde.prune.widths import narrow_config
+from dcde.prune.shape import narrow_config
 from tests.helpers.cuts import random_lpips
 from tests.helpers.tiny import tiny_config
 

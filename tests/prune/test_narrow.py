@@ -15,9 +15,9 @@ from dcde.model import DCAE
 from dcde.model.blocks import RMSNorm2d
 from dcde.model.checkpoint import read_model, save_model
 from dcde.prune.calibrate import input_energy
-from dcde.prune.channels import Choice, axes, choose_channels, group_sizes, places
-from dcde.prune.narrow import cut_channels, prune_width
-from dcde.prune.widths import narrow_config
+from dcde.prune.choose_channels import Choice, axes, choose_channels, group_sizes, places
+from dcde.prune.cut_channels import cut_channels, prune_width
+from dcde.prune.shape import narrow_config
 from tests.helpers.cuts import at_random, kill, without
 from tests.helpers.distill_run import run_distill
 from tests.helpers.tiny import model_of

@@ -14,12 +14,12 @@ from dcde.data.folder import Photo
 from dcde.model import DCAE, zoo_config
 from dcde.model.sources import load_model
 from dcde.model.spec import DCAEConfig
-from dcde.prune.channels import Channels, Choice, group_sizes
-from dcde.prune.depth import Kept, prune_depth
-from dcde.prune.narrow import prune_width
-from dcde.prune.regression import Ridge
+from dcde.prune.choose_channels import Channels, Choice, group_sizes
+from dcde.prune.cut_blocks import Kept, prune_depth
+from dcde.prune.cut_channels import prune_width
+from dcde.prune.refit import Ridge
 from dcde.prune.repair import branches, check_positions, repair, targets_of
-from dcde.prune.widths import narrow_config
+from dcde.prune.shape import narrow_config
 from tests.helpers.cuts import at_random, kill, without
 from tests.helpers.tiny import model_of
 

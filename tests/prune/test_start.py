@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dcde.base.errors import UserError
-from dcde.base.params import PruneParams
+from dcde.params.pipeline import PruneParams
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
-from dcde.prune.depth import prune_depth
+from dcde.prune.cut_blocks import prune_depth
 from dcde.prune.prune import prune, stage_table
 from tests.helpers.distill_run import same_weights
 from tests.helpers.tiny import randomize, tiny_config

@@ -10,7 +10,7 @@ import pytest
 from dcde.base.errors import UserError
 from dcde.model import DCAE, DecoderConfig, zoo_config
 from dcde.model.checkpoint import read_model, save_model
-from dcde.prune.widths import narrow_config, nearest_widths
+from dcde.prune.shape import narrow_config, nearest_widths
 from tests.helpers.tiny import tiny_config
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from dcde.data.folder import Photo
 from dcde.model.checkpoint import read_model
-from dcde.train.losses import IMAGE_TERMS, Prediction, image_l1
-from dcde.train.run_state import STATE, Position, RunState
+from dcde.train import losses
+from dcde.train.losses import Prediction, image_l1
+from dcde.train.run_state import Position, RunState
 from tests.helpers.distill_run import (
     curve,
     run_distill,
@@ -39,8 +40,8 @@ class CutError(Exception):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"gan": {"norm": "spectral"}},
-        {"gan": {"norm": "group"}, "ema": 0, "accumulation_steps": 3, "shallow_epochs": 1},
+        {"gan_ratio": 20},
+        {"ema": 0, "accumulation_steps": 3, "shallow_epochs": 1},
         {"narrow": True, "checkpoint_activations": True, "loss": {"image": 1.0, "stream": 0.3}},
     ],
     ids=str,
@@ -59,7 +60,7 @@ def test_run_cut_inside_an_epoch_ends_as_a_whole_one(
         return image_l1(prediction)
 
     with monkeypatch.context() as patch, pytest.raises(CutError):
-        patch.setitem(IMAGE_TERMS, "image", cut)
+        patch.setattr(losses, "image_l1", cut)
         run_distill(photo_list, tmp_path / "cut", epochs=2, **changes)
     position = torch.load(tmp_path / "cut/state.pt", weights_only=True)["position"]
     assert position["epoch"] == 1 and 0 < position["batch"] <= 10
@@ -80,10 +81,10 @@ def test_run_cut_at_an_epochs_end_ends_as_a_whole_one(
     _, expected = run_distill(photo_list, tmp_path / "whole", **arguments)
     save = RunState.save
 
-    def cut(self: RunState, position: Position, name: str = STATE) -> None:
+    def cut(self: RunState, position: Position) -> None:
         if (position.epoch, position.batch) == (1, 0):
             raise CutError
-        save(self, position, name)
+        save(self, position)
 
     with monkeypatch.context() as patch, pytest.raises(CutError):
         patch.setattr(RunState, "save", cut)
@@ -102,9 +103,7 @@ def test_killed_runs_end_as_an_uninterrupted_one(
     arguments = SMALL | {
         "epochs": 3,
         "accumulation_steps": 2,
-        "max_bad_steps": 4,
         "validation_photos": 1,
-        "select": "best",
         "lpips_weights": str(networks / "lpips_alex.safetensors"),
     }
     cache, whole = tmp_path / "latents", tmp_path / "whole"
@@ -184,7 +183,7 @@ def test_unfinished_runs_of_other_parameters_are_left_alone(
     run_distill(photo_list, tmp_path / "a", epochs=2)
     before = (tmp_path / "a/state.pt").read_bytes()
     capsys.readouterr()
-    run_distill(photo_list, tmp_path / "b", epochs=2, tap=2)
+    run_distill(photo_list, tmp_path / "b", epochs=2, tap="norm")
     assert f"starting anew in {tmp_path / 'b'}. The unfinished runs beside it (a) have other " in (
         capsys.readouterr().out
     )

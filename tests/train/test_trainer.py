@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dcde.base.errors import UserError
-from dcde.base.recipe import CropParams
 from dcde.data.crops import load_crop, random_crop
 from dcde.data.folder import Photo
 from dcde.data.pixels import to_model_range
@@ -16,6 +15,8 @@ from dcde.distill.latents import LatentDataset, cache_latents
 from dcde.distill.task import DistillTask
 from dcde.model import DCAE
 from dcde.model.shared_encoders import same_encoder
+from dcde.params.pipeline import TAPS
+from dcde.params.training import CropParams
 from dcde.train.losses import feature_l1
 from tests.helpers.distill_run import curve, models, run_distill, same_weights
 
@@ -62,17 +63,17 @@ def test_encoder_is_trained_when_it_is_not_frozen(
 def test_the_teacher_decodes_its_own_latents_where_the_encoder_trains() -> None:
     teacher, student = models()
     image, latent = torch.rand(2, 3, 32, 32) * 2 - 1, torch.randn(2, 4, 4, 4)
-    task = DistillTask(student, teacher.decoder, 3)
+    task = DistillTask(student, teacher.decoder, "act")
     prediction = task.predict(task.module, {"latent": latent, "image": image})
     assert torch.equal(prediction.image, student(image))
-    assert torch.equal(prediction.teacher_feature, teacher.decode(latent, (3,))[1][3])  # type: ignore[arg-type]
+    assert torch.equal(prediction.teacher_feature, teacher.decode(latent, ("act",))[1]["act"])  # type: ignore[arg-type]
     assert torch.equal(prediction.teacher_image, teacher.decode(latent))  # type: ignore[arg-type]
     feature_l1(prediction).backward()
     assert all(p.grad is not None for p in student.encoder.parameters())
 
 
-@pytest.mark.parametrize("tap", [0, 1, 2, 3])
-def test_feature_loss_reaches_the_student_and_not_the_teacher(tap: int) -> None:
+@pytest.mark.parametrize("tap", TAPS)
+def test_feature_loss_reaches_the_student_and_not_the_teacher(tap: str) -> None:
     teacher, student = models()
     task = DistillTask(student.decoder, teacher.decoder, tap)
     latent = torch.randn(2, 4, 4, 4)
@@ -93,7 +94,7 @@ def test_distillation_brings_the_student_to_the_teacher(photo_list: Photos, tmp_
 def test_discriminator_steps_once_for_each_ratio_of_samples(
     photo_list: Photos, tmp_path: Path
 ) -> None:
-    run_distill(photo_list, tmp_path, epochs=2, gan={"ratio": 10}, samples_per_epoch=24)
+    run_distill(photo_list, tmp_path, epochs=2, samples_per_epoch=24)
     # After steps of 4 samples: 12, 20, 32, 40 samples are the first past 10, 20, 30, 40.
     assert list(curve(tmp_path, "loss/discriminator")) == [2, 4, 7, 9]
     assert list(curve(tmp_path, "loss/gamma")) == list(range(12))
@@ -156,10 +157,6 @@ def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> N
         (
             {"validation_photos": 5},
             r"distill\.validation_photos: found 5, expected less than the 5 training photos",
-        ),
-        (
-            {"shallow_stages": (0, 1)},
-            r"distill\.shallow_stages: found 0, expected some of the decoder's \[1, 2, 3\]",
         ),
         (
             {"crops": CropParams(image_size=36, short_side=(36, 36), flip=False)},

@@ -1,21 +1,21 @@
-"""Width pruning: a student whose decoder has fewer channels, in its stream or inside its blocks.
+"""Cut channels: a student whose decoder has fewer of them, in its stream or inside its blocks.
 
-The student starts by computing what the teacher would with the channels that are cut set to zero.
-Two things see to that, beside the cutting of tensors:
+The student starts by computing what the teacher would compute with the cut channels set to zero.
+Beside cutting tensors, this takes two corrections:
 
-- The shortcuts up have no parameters: which coarse channel they add to which fine one goes by
-  their places, and these move when channels are cut. The convolution beside a shortcut takes off
-  what the student's own adds and puts in what the teacher's did: -1 and +1 in the middle of its
-  kernel. `InterpolateConv` has one kernel for the four pixels of a square: there the mean of the
-  four is right.
+- The shortcuts up have no parameters: they add coarse channels to fine ones by place, and places
+  move when channels are cut. The convolution beside a shortcut subtracts what the student's
+  shortcut adds and adds what the teacher's did: -1 and +1 in the middle of its kernel.
+  `InterpolateConv` has one kernel for the four pixels of a square and gets the mean of the four.
 - An RMS norm divides by a mean over channels, and fewer channels have another mean: its weight is
-  scaled by the root of the ratio of the two, measured on calibration images. Where the channels
-  cut are zero, that is sqrt(all / kept), and all is exact but for the norm's eps.
+  scaled by the root of their ratio, measured on calibration images. If the cut channels are zero,
+  this is sqrt(all / kept), and all is exact but for the norm's eps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,58 +25,49 @@ from dcde.model import DCAE, DCAEConfig
 from dcde.model.blocks import RMSNorm2d
 from dcde.model.dcae import build_on_meta
 from dcde.prune.calibrate import input_energy
-from dcde.prune.channels import (
+from dcde.prune.choose_channels import (
     Channels,
-    Choice,
     activation,
     axes,
     choose_channels,
-    magnitude,
     places,
     shortcut_sources,
 )
 
+Choice = Literal["direct", "gap", "random", "activation"]
+
 
 @torch.no_grad()
-def prune_width(
-    model: DCAE,
-    config: DCAEConfig,
-    choice: Choice | None,
-    images: Tensor,
-    *,
-    seed: int,
+def narrow(
+    model: DCAE, config: DCAEConfig, choice: Choice, images: Tensor, *, seed: int
 ) -> tuple[DCAE, Channels]:
-    """A narrower student of the same depth, and the channels that it kept, chosen as asked for.
+    """Return a narrower student of the same depth, and the channels that it kept.
 
-    It is on the images' device, and the model on the CPU.
+    The student is on the images' device, the model on the CPU.
 
     Args:
-        config: the student's, see `dcde.prune.widths.narrow_config`.
-        choice: of channels; None is `direct`.
+        config: the student's, see `dcde.prune.shape.narrower_config`.
         images: to calibrate with, (B, 3, H, W) in [-1, 1], on the model's device.
         seed: of `random`.
     """
-    full, narrow = model.config.decoder, config.decoder
+    full, narrower = model.config.decoder, config.decoder
+    active = choice == "activation"
     energy: dict[str, Tensor] = {}
-    if choice == "activation" or narrow.widths != full.widths:
+    if active or narrower.widths != full.widths:
         energy = input_energy(model, images)
-    state = model.cpu().decoder.state_dict()
-    if choice == "magnitude":
-        scores = magnitude(full, state)
-    elif choice == "activation":
-        scores = activation(full, state, energy)
+    if choice == "activation":
+        scores = activation(full, model.cpu().decoder.state_dict(), energy)
     else:
-        scores = places(full, narrow, choice or "direct", torch.Generator().manual_seed(seed))
-    measured = choice in ("magnitude", "activation")
-    kept = choose_channels(full, narrow, scores, linked=measured)
-    return cut_channels(model, config, kept, energy).to(images.device), kept
+        scores = places(full, narrower, choice, torch.Generator().manual_seed(seed))
+    kept = choose_channels(full, narrower, scores, linked=active)
+    return cut_channels(model.cpu(), config, kept, energy).to(images.device), kept
 
 
 @torch.no_grad()
 def cut_channels(
     model: DCAE, config: DCAEConfig, kept: Channels, energy: Mapping[str, Tensor]
 ) -> DCAE:
-    """The student that has the channels `kept` and computes what they did in the model.
+    """Return the student that keeps these channels and computes what they did in the model.
 
     Args:
         energy: mean square of each input channel of the decoder's RMS norms whose stream is cut.
@@ -108,7 +99,7 @@ def cut_channels(
 
 
 def _keep_shortcuts(student: DCAE, full: DCAEConfig, kept: Channels) -> None:
-    """Let the convolution beside each shortcut make up for where its channels have moved to."""
+    """Let the convolution beside each shortcut correct for the channels that moved."""
     last = len(full.decoder.widths) - 1
     before = (*full.decoder.widths, full.latent_channels)
     now = (*student.config.decoder.widths, full.latent_channels)

@@ -1,4 +1,4 @@
-"""Which widths a student's decoder can have."""
+"""The student's architecture, as a function of the teacher's and of the `prune` parameters."""
 
 from __future__ import annotations
 
@@ -10,21 +10,60 @@ from pydantic import ValidationError
 from dcde.base.errors import UserError
 from dcde.model import DCAEConfig
 from dcde.model.spec import HEAD_DIM
+from dcde.params.pipeline import PruneParams
 
 
-def narrow_config(
+def student_config(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig:
+    """Return the configuration of the pruned student.
+
+    Raises:
+        UserError: for depths or widths that this teacher can't be pruned to.
+    """
+    shorter = shorter_config(teacher, prune.depth_list)
+    return narrower_config(shorter, prune.width_list, prune.inner_ratio)
+
+
+def shorter_config(teacher: DCAEConfig, depth_list: Sequence[int]) -> DCAEConfig:
+    """Return the configuration with so many blocks in each stage of the decoder.
+
+    Raises:
+        UserError: for a depth list of the wrong length, deeper than the teacher's, or with 0 blocks
+            in a stage that has some.
+    """
+    depths = teacher.decoder.depths
+    found = f"prune.depth_list: found {list(depth_list)}"
+    if len(depth_list) != len(depths):
+        raise UserError(
+            f"{found} with {len(depth_list)} entries, expected {len(depths)}: "
+            f"the teacher's is {list(depths)}"
+        )
+    for i, (student, full) in enumerate(zip(depth_list, depths, strict=True)):
+        if student > full:
+            raise UserError(
+                f"{found}, stage {i} is deeper than the teacher's: expected at most {full}"
+            )
+        if student == 0 and full > 0:
+            raise UserError(f"{found}, stage {i} is empty: expected at least 1")
+    name = f"{teacher.name}-pruned-{'-'.join(map(str, depth_list))}"
+    try:
+        return teacher.with_decoder_depths(tuple(depth_list), name)
+    except ValidationError as error:
+        raise UserError(f"{found}: {error.errors()[0]['msg']}") from None
+
+
+def narrower_config(
     model: DCAEConfig, width_list: Sequence[int] | None, inner_ratio: Sequence[float] | None
 ) -> DCAEConfig:
-    """The configuration of a student with fewer channels.
+    """Return the configuration with fewer channels.
 
     Args:
         width_list: channels of each stage of the decoder; None: as they are.
-        inner_ratio: share of the channels inside the blocks of each stage that is kept; None: as
-            many as the stage's width falls.
+        inner_ratio: share of the channels inside the blocks that each stage keeps; None: the share
+            that width_list keeps.
 
     Raises:
         UserError: for lists of the wrong length, and for widths that the shortcuts and attention
-            heads don't allow, with the nearest that they do.
+            heads rule out, with the nearest possible ones.
     """
     decoder, name = model.decoder, model.name
     for field, values in (("width_list", width_list), ("inner_ratio", inner_ratio)):
@@ -69,7 +108,7 @@ def _check_widths(model: DCAEConfig, widths: tuple[int, ...]) -> None:
 
 
 def nearest_widths(model: DCAEConfig, widths: Sequence[int]) -> list[int]:
-    """The allowed width list that differs least in all from `widths`, and in the fewest stages.
+    """Return the possible width list that differs least from `widths`, and in the fewest stages.
 
     >>> from dcde.model import zoo_config
     >>> nearest_widths(zoo_config("dc-ae-f16c16-photos"), [16, 32, 60, 100, 100])

@@ -1,7 +1,8 @@
-"""Which channels of a decoder hang together, how much each matters, and which a student keeps.
+"""Choose the channels that the student keeps.
 
-Channels are cut in groups: "stage<i>", the residual stream of a stage, on which all of its blocks
-add; "stage<i>.op<j>.inner", the inside of one block; "stage<i>.op<j>.heads", its attention heads.
+Channels are cut in coupled groups: "stage<i>", the residual stream of a stage, to which all of its
+blocks add; "stage<i>.op<j>.inner", the inside of one block; "stage<i>.op<j>.heads", its attention
+heads.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ import torch
 from torch import Tensor
 
 from dcde.model.spec import HEAD_DIM, DecoderConfig
-from dcde.prune.depth import evenly
+from dcde.prune.choose_blocks import evenly
 
-Choice = Literal["direct", "gap", "random", "magnitude", "activation"]
 Channels = dict[str, Tensor]
-"""For each group its channels, sorted, or a score for each of its channels."""
+"""For each group its kept channels, sorted, or a score for each of its channels."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Axis:
 
     group: str
     channel: Tensor
-    """For each position along the dimension, the channel of the group that it belongs to."""
+    """The group's channel at each position along the dimension."""
 
     def positions(self, kept: Mapping[str, Tensor]) -> Tensor:
-        """The positions that belong to channels that are kept."""
+        """Return the positions of the kept channels."""
         return torch.isin(self.channel, kept[self.group]).nonzero().flatten()
 
 
@@ -54,9 +54,9 @@ _IN_STAGE: dict[str, tuple[str | None, str | None]] = {
 
 
 def axes(config: DecoderConfig, name: str) -> tuple[Axis | None, Axis | None]:
-    """The first dimension (outputs) and the second (inputs) of a decoder's tensor, by its name.
+    """Return the first dimension (outputs) and the second (inputs) of a decoder's tensor.
 
-    None: a dimension that is never cut.
+    None stands for a dimension that is never cut.
     """
     module = name.rpartition(".")[0]
     match = re.fullmatch(r"stages\.(\d+)\.op_list\.(\d+)\.(.+)", module)
@@ -94,7 +94,7 @@ def _axis(config: DecoderConfig, stage: int, block: str, kind: str | None) -> Ax
 
 
 def group_sizes(config: DecoderConfig) -> dict[str, int]:
-    """How many channels, or heads, each group has."""
+    """Return the number of channels, or heads, of each group."""
     sizes = {}
     for i in range(config.first_stage, len(config.widths)):
         sizes[f"stage{i}"] = config.widths[i]
@@ -106,30 +106,18 @@ def group_sizes(config: DecoderConfig) -> dict[str, int]:
     return sizes
 
 
-def magnitude(config: DecoderConfig, state: Mapping[str, Tensor]) -> Channels:
-    """L2 norm of all weights that write a channel or read it."""
-    squares = {group: torch.zeros(size) for group, size in group_sizes(config).items()}
-    for name, tensor in state.items():
-        if name.endswith(".weight"):
-            for dim, axis in enumerate(axes(config, name)[: tensor.ndim]):
-                if axis is not None:
-                    each = tensor.float().square().movedim(dim, 0).reshape(len(axis.channel), -1)
-                    squares[axis.group].index_add_(0, axis.channel, each.sum(dim=1))
-    return {group: square.sqrt() for group, square in squares.items()}
-
-
 def activation(
     config: DecoderConfig, state: Mapping[str, Tensor], energy: Mapping[str, Tensor]
 ) -> Channels:
-    """The share of energy that a channel brings into the convolutions that read it, summed.
+    """Score each channel by its share of the energy in the convolutions that read it, summed.
 
     Energy is mean square times the squared norm of the weights that read the channel (as Wanda's
-    score of a weight, arXiv 2306.11695), so that it does not depend on how a scale is split
-    between what writes and what reads.
+    score of a weight, arXiv 2306.11695), so scaling the writer up and the reader down changes
+    nothing.
 
     Args:
         energy: mean square of each input channel of each convolution, see
-            `dcde.calibration.input_energy`.
+            `dcde.prune.calibrate.input_energy`.
     """
     scores = {group: torch.zeros(size) for group, size in group_sizes(config).items()}
     for name, tensor in state.items():
@@ -143,10 +131,10 @@ def activation(
 
 
 def shortcut_sources(coarse: int, fine: int, factor: int) -> Tensor:
-    """Which input channel a parameter-free shortcut up adds where: (fine * factor^2,).
+    """Return the input channel that a parameter-free shortcut up adds at each place.
 
-    Place c * factor^2 + s is output channel c at the s-th pixel of its factor x factor square,
-    see `ChannelDuplicate`.
+    (fine * factor^2,), where place c * factor^2 + s is output channel c at the s-th pixel of its
+    factor x factor square, see `ChannelDuplicate`.
     """
     return torch.arange(fine * factor**2) * coarse // (fine * factor**2)
 
@@ -154,15 +142,15 @@ def shortcut_sources(coarse: int, fine: int, factor: int) -> Tensor:
 def choose_channels(
     full: DecoderConfig, narrow: DecoderConfig, scores: Channels, *, linked: bool
 ) -> Channels:
-    """The channels that each group keeps: those of the highest scores; ties keep the earlier.
+    """Return the channels of each group with the highest scores; ties keep the earlier channel.
 
     The streams of two stages are coupled by the shortcut between them, which adds coarse channels
-    to fine ones by their place. So the finest stream is chosen first, and each coarser one keeps
-    the channels that feed what is kept before any other. Where all stages shrink alike, the
-    shortcuts of the student then carry what the teacher's do.
+    to fine ones by place. So the finest stream is chosen first, and each coarser one first keeps
+    the channels that feed those. If all stages shrink alike, the student's shortcuts then carry
+    what the teacher's do.
 
     Args:
-        linked: whether a fine channel's score takes in those of the channels that feed it.
+        linked: add the scores of the channels that feed a fine channel to its own.
     """
     sizes = group_sizes(narrow)
     kept = {g: _best(scores[g], n) for g, n in sizes.items() if "." in g}
@@ -187,7 +175,7 @@ def choose_channels(
 
 
 def _best(scores: Tensor, count: int, first: Tensor | None = None) -> Tensor:
-    """Places of the highest scores, sorted; those marked in `first` come before all others."""
+    """Return the places of the highest scores, sorted; those in `first` win over all others."""
     order = scores.argsort(descending=True, stable=True)
     if first is not None:
         order = order[first[order].int().argsort(descending=True, stable=True)]
@@ -195,9 +183,12 @@ def _best(scores: Tensor, count: int, first: Tensor | None = None) -> Tensor:
 
 
 def places(
-    full: DecoderConfig, narrow: DecoderConfig, choice: Choice, generator: torch.Generator
+    full: DecoderConfig,
+    narrow: DecoderConfig,
+    choice: Literal["direct", "gap", "random"],
+    generator: torch.Generator,
 ) -> Channels:
-    """Scores of the ways of choosing that look at no weight: direct, gap and random."""
+    """Score channels by place alone: the first, evenly spaced ones, or random ones."""
     scores = {}
     sizes = group_sizes(narrow)
     for group, total in group_sizes(full).items():

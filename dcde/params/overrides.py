@@ -1,4 +1,4 @@
-"""Settings as text: `section.key=value`, as `dvc exp run -S` takes them."""
+"""Settings as text: `section.key=value`, the form that `dvc exp run -S` takes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 PLAIN = re.compile(r"[a-zA-Z/.][\w/.:@+-]*")
 """Text that needs no quotes in an override."""
 WORDS = {"true", "false", "null", "inf", "nan"}
-"""Text that would be read as something else without them."""
+"""Text that would mean something else without quotes."""
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `section.key` to value."""
+    """Return nested settings as `section.key` to value."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         nested = isinstance(value, Mapping)
@@ -23,9 +23,9 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs between two trees of settings, as `section.key` to its two values.
+    """Return what differs between two trees of settings, as `section.key` to its two values.
 
-    A missing value counts as None. What is a section in only one of the trees is one value.
+    A missing value counts as None. A section that only one tree has is one value.
     """
     found: dict[str, tuple[Any, Any]] = {}
     for key in {**then, **now}:
@@ -38,18 +38,16 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:
-    """`section.key=value` for each `section.key`, values as DVC reads them (by Hydra's parser)."""
+    """Return `section.key=value` for each setting, as Hydra's parser reads it, which DVC uses."""
     return [f"{name}={value_text(value)}" for name, value in settings.items()]
 
 
 def value_text(value: Any) -> str:
-    """A value as it stands in an override, without spaces but those in quotes.
+    """Return a value as an override writes it, without spaces outside of quotes.
 
-    >>> value_text({"decoder_macs": 0.35})
-    '{decoder_macs:0.35}'
+    >>> value_text([1, 0.25, None])
+    '[1,0.25,null]'
     """
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{value_text(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(value_text, value)) + "]"
     if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS:

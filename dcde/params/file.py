@@ -1,4 +1,4 @@
-"""Reading params.yaml: its first fault as one line with the field's full name."""
+"""Read a parameters file; report its first error in one line with the field's full name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dcde.base.errors import UserError
-from dcde.base.section import Section
+from dcde.params.section import Section
 
 AnyParams = TypeVar("AnyParams", bound=Section)
 
@@ -19,19 +19,19 @@ def load_params(path: Path, model: type[AnyParams]) -> AnyParams:
     """Read and check a parameters file.
 
     Raises:
-        UserError: the first fault, with the field's full name, what was found and expected.
+        UserError: for the first error, with the field's full name, what was found and expected.
     """
     return validate(read_raw(path), model, where=path.name)
 
 
 def read_raw(path: Path) -> Any:
-    """What a file of parameters, or of some of them, holds, unchecked.
+    """Return the content of a file of parameters, unchecked.
 
     Raises:
-        UserError: if it is missing or no YAML.
+        UserError: if it is missing or not YAML.
     """
     try:
-        return yaml.safe_load(path.read_bytes())  # YAML names bytes that are no text
+        return yaml.safe_load(path.read_bytes())  # bytes: YAML reports those that are no text
     except FileNotFoundError:
         raise UserError(f"{path}: not found, expected the parameters file") from None
     except yaml.YAMLError as error:
@@ -39,10 +39,10 @@ def read_raw(path: Path) -> Any:
 
 
 def validate(raw: Any, model: type[AnyParams], *, where: str) -> AnyParams:
-    """Build `model` from plain data, telling the first fault in one line.
+    """Build `model` from plain data.
 
     Raises:
-        UserError: naming the field.
+        UserError: for the first error, naming the field.
     """
     try:
         return model.model_validate(raw)
@@ -51,7 +51,7 @@ def validate(raw: Any, model: type[AnyParams], *, where: str) -> AnyParams:
 
 
 def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that `model` found wrong, in one line with the field's full name."""
+    """Return the first error in one line, with the field's full name."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
