@@ -40,7 +40,7 @@ from dcde.evaluate.intervals import score_intervals
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
-from dcde.prune.choose import decoder_macs_share
+from dcde.model.costs import decoder_macs_share
 from dcde.prune.prune import prune
 from dcde.report.tables import markdown_table
 

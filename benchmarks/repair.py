@@ -12,7 +12,7 @@ from benchmarks.recipe import WHOLE, changed, gaps, pruned_student
 from dcde.base.paths import MANIFEST, TEACHER
 from dcde.data.manifest import Manifest
 from dcde.model.checkpoint import read_model
-from dcde.prune.choose import decoder_macs_share
+from dcde.model.costs import decoder_macs_share
 from dcde.report.tables import markdown_table
 
 SHAPES: dict[str, list[str]] = {

@@ -30,23 +30,6 @@ def test_a_stage_is_told_by_its_description_and_its_outs(
     )
 
 
-def test_a_stage_says_how_long_it_took_the_last_time(
-    in_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("dvc.yaml").write_text(PIPELINE)
-    Path("other.yaml").write_text(PIPELINE)
-    clock = iter([0.0, 75.2, 0.0, 3.0])
-    monkeypatch.setattr("dcde.base.say.time.monotonic", lambda: next(clock))
-    with told("bake"):
-        pass
-    capsys.readouterr()
-    with told("bake"):
-        assert capsys.readouterr().out == "bake: Bake: a cake (0:01:15 the last time)\n"
-    monkeypatch.undo()
-    with told("bake", Path("other.yaml")):
-        assert capsys.readouterr().out.splitlines()[-1] == "bake: Bake: a cake"
-
-
 def test_a_stage_that_fails_does_not_say_that_it_wrote(
     in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

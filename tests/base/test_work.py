@@ -63,7 +63,7 @@ def test_an_unfinished_run_goes_on_where_dvc_would_not_rerun(pipeline: Path, fil
 
 def test_parameters_that_are_tracked_name_the_run(pipeline: Path) -> None:
     before = stage_key("distill", pipeline)
-    change_params(pipeline.parent, {"runtime.log_every": 7, "eval.grid_images": 3})
+    change_params(pipeline.parent, {"runtime.workers": 2, "eval.fid": True})
     assert stage_key("distill", pipeline) == before
     change_params(pipeline.parent, {"loss.gamma": 0.5})
     assert stage_key("distill", pipeline) != before

@@ -19,7 +19,7 @@ from dcde.commands.app import app
 from dcde.commands.model_card import LOCK
 from dcde.model import DCAE, DecoderConfig
 from dcde.model.checkpoint import read_model, save_model
-from dcde.prune.shape import narrow_config
+from dcde.prune.shape import narrower_config
 from tests.helpers.hub_standin import DROP, Hub, hub_environment, serve
 from tests.helpers.tiny import ROOT, randomize, run, tiny_config
 
@@ -197,7 +197,7 @@ def test_what_diffusers_lacks_is_pushed_in_our_layout(tmp_path: Path) -> None:
 
 
 def test_card_of_a_model_narrow_inside_tells_how_diffusers_takes_it(tmp_path: Path) -> None:
-    model = DCAE(narrow_config(tiny_config(), None, (1, 0.5, 0.5, 0.5)))
+    model = DCAE(narrower_config(tiny_config(), None, (1, 0.5, 0.5, 0.5)))
     save_model(model, tmp_path / "model")
     arguments = ["--model", str(tmp_path / "model"), "--dry-run", "--out", str(tmp_path / "out")]
     assert push(*arguments)[0] == 0

@@ -12,11 +12,11 @@ import yaml
 from typer.testing import CliRunner
 
 from dcde.base.errors import UserError
-from dcde.params.pipeline import Params
-from dcde.params.file import validate
 from dcde.commands.app import app
 from dcde.commands.preset import REFUSED, merge, preset_names, preset_row, read_preset
 from dcde.model.zoo import STUDENT_DEPTHS, zoo_config
+from dcde.params.file import validate
+from dcde.params.pipeline import Params
 from tests.helpers.tiny import ROOT
 
 PRESETS = ROOT / "presets"

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from dcde.base.errors import UserError
-from dcde.params.training import CropParams
 from dcde.data.crops import Crop, eval_crops, load_crop, random_crop
 from dcde.data.folder import Photo, check_images, list_images, split_photos
 from dcde.data.manifest import Manifest
 from dcde.data.pixels import to_model_range, to_uint8
 from dcde.data.plan import plan_epoch
+from dcde.params.training import CropParams
 
 CROPS = CropParams(image_size=64, short_side=(64, 128), flip=True)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.memory import PRESET, peak_gib
-from benchmarks.recipe import of_preset
+from dcde.commands.preset import preset_params
 from dcde.data.folder import Photo
 from dcde.distill.memory import LiveBytes, step_bytes
 from tests.helpers.distill_run import models, recipe, run_distill
@@ -28,13 +28,12 @@ def test_bytes_are_counted_while_they_live() -> None:
         assert (live.now, live.peak) == (0, 8000)
 
 
-def test_w4_v3_at_512_px_fits_24_gb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_w4_v3_at_512_px_fits_24_gb() -> None:
     """The trainer's own step, with 8 GB to spare for what the count leaves out.
 
     Recomputing blocks takes less.
     """
-    monkeypatch.chdir(ROOT)
-    recipe = of_preset(PRESET)
+    recipe = preset_params(ROOT / "presets", PRESET)
 
     def peak(checkpoint: bool) -> float:
         return peak_gib(recipe, batch_size=4, precision="fp32", checkpoint=checkpoint)

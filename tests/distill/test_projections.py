@@ -39,7 +39,9 @@ def test_stream_loss_reaches_every_stage_and_not_the_teacher(narrow: bool) -> No
     narrower = [f"stage{i}" for i in student.config.decoder.narrower_than(teacher.config.decoder)]
     projections = fit_projections(student.decoder, teacher.eval().decoder, [latent], narrower)
     assert bool(projections) == narrow
-    task = DistillTask(student.decoder, teacher.decoder, 3, stages=stages, projections=projections)
+    task = DistillTask(
+        student.decoder, teacher.decoder, "act", stages=stages, projections=projections
+    )
     prediction = task.predict(task.module, {"latent": latent, "image": torch.zeros(2, 3, 32, 32)})
     stream_l1(prediction).backward()
     trained = [p for stage in student.decoder.stages[1:] for p in stage.parameters()]

@@ -22,11 +22,6 @@ from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
 from dcde.model.diffusers_peer import diffusers_model
 from dcde.model.sources import load_model
-<<<<<<< HEAD
-from dcde.prune.cut_blocks import student_config
-from dcde.prune.shape import narrow_config
-=======
->>>>>>> 6060da00ebdb20a02c2508d902ebfef031d2ba98
 from tests.helpers.markdown import PAGES, Block, Command, block_commands, blocks
 from tests.helpers.sana import SETTINGS, diffusers, sana_pipeline
 from tests.helpers.tiny import randomize

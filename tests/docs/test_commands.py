@@ -16,18 +16,10 @@ from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from typer.testing import CliRunner
 
-<<<<<<< HEAD
-from dcde.params.autoencoder import AutoencoderParams
-from dcde.params.overrides import leaves, overrides
-from dcde.params.pipeline import Params
-from dcde.params.file import load_params
-from dcde.params.section import Section
-=======
-from dcde.params.autoencoder import AutoencoderParams
-from dcde.params.pipeline import Params
-from dcde.params.file import load_params
->>>>>>> 6060da00ebdb20a02c2508d902ebfef031d2ba98
 from dcde.commands.app import app
+from dcde.params.autoencoder import AutoencoderParams
+from dcde.params.file import load_params
+from dcde.params.pipeline import Params
 from tests.helpers.markdown import PAGES, Command, block_commands, blocks, codes, prose_commands
 from tests.helpers.tiny import ROOT
 from tests.helpers.workspace import STAGES

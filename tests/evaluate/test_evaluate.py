@@ -22,7 +22,7 @@ from dcde.metrics.lpips import load_lpips
 from dcde.metrics.weights import frechet_networks, write_fid_inputs
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
-from dcde.prune.cut_blocks import prune_depth
+from dcde.prune.cut_blocks import cut_blocks
 from tests.helpers.quick_metrics import measure
 from tests.helpers.tiny import ROOT
 
@@ -174,7 +174,7 @@ def test_evaluate_ranks_a_pruned_model_below_its_teacher(
     tiny_model: DCAE, photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path
 ) -> None:
     crops = [c for photo in photo_list for c in eval_crops(photo, 64, 1)]
-    pruned = prune_depth(tiny_model, ((), (0,), (0,), (0,)))
+    pruned = cut_blocks(tiny_model, ((), (0,), (0,), (0,)))
     scores = measure(
         {"teacher": tiny_model, "pruned": pruned, "student": tiny_model},
         crops,

@@ -12,7 +12,7 @@ import dcde
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import save_model
 from dcde.model.diffusers_peer import diffusers_model
-from dcde.prune.shape import narrow_config
+from dcde.prune.shape import narrower_config
 from tests.helpers.sana import SETTINGS, diffusers, sana_pipeline
 from tests.helpers.tiny import randomize, run, tiny_config
 
@@ -68,7 +68,7 @@ torch.save((image, type(pipe.vae).__name__), sys.argv[3])
 def test_a_student_that_is_narrow_inside_is_saved_and_loaded_with_its_pipeline(
     tmp_path: Path,
 ) -> None:
-    ours = DCAE(narrow_config(tiny_config((0, 1, 1, 1)), None, (1, 0.5, 0.5, 0.5)))
+    ours = DCAE(narrower_config(tiny_config((0, 1, 1, 1)), None, (1, 0.5, 0.5, 0.5)))
     randomize(ours, 2)
     pipe = sana_pipeline(diffusers_model(ours.eval()))
     generator = torch.Generator().manual_seed(0)

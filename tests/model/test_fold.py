@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dcde.model import DCAE
-from dcde.model.dcae import PROJECT_OUT_TAPS
 from dcde.model.fold import fold_norms
+from dcde.params.pipeline import TAPS
 from tests.helpers.tiny import randomize, tiny_config
 
 
@@ -19,10 +19,10 @@ def test_folded_decoder_equals_the_original_at_every_tap(tiny_model: DCAE) -> No
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
     latent = torch.randn(2, 4, 4, 4)
     with torch.no_grad():
-        image, features = tiny_model.decode(latent, PROJECT_OUT_TAPS)
-        folded_image, folded_features = folded.decode(latent, PROJECT_OUT_TAPS)
+        image, features = tiny_model.decode(latent, TAPS)
+        folded_image, folded_features = folded.decode(latent, TAPS)
     torch.testing.assert_close(folded_image, image, rtol=1e-4, atol=1e-4)
-    for tap in PROJECT_OUT_TAPS:
+    for tap in TAPS:
         torch.testing.assert_close(folded_features[tap], features[tap], rtol=1e-4, atol=1e-4)
     after = tiny_model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

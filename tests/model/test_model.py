@@ -75,21 +75,22 @@ def test_every_named_model_maps_images_to_its_latent_and_back(name: str) -> None
 @torch.no_grad()
 def test_taps_are_the_steps_of_the_output_head(tiny_model: DCAE) -> None:
     latent = torch.randn(2, 4, 3, 5)
-    image, features = tiny_model.decode(latent, (0, 1, 2, 3, "stage1", "stage3"))
+    taps = ("image", "stream", "norm", "act", "stage1", "stage3")
+    image, features = tiny_model.decode(latent, taps)
     norm, act, conv = tiny_model.decoder.project_out.op_list
     assert torch.equal(image, tiny_model.decode(latent))
-    assert torch.equal(features[0], image)
-    assert torch.equal(features[1], features["stage1"])
-    assert torch.equal(features[2], norm(features[1]))
-    assert torch.equal(features[3], act(features[2]))
-    assert torch.equal(features[0], conv(features[3]))
+    assert torch.equal(features["image"], image)
+    assert torch.equal(features["stream"], features["stage1"])
+    assert torch.equal(features["norm"], norm(features["stream"]))
+    assert torch.equal(features["act"], act(features["norm"]))
+    assert torch.equal(features["image"], conv(features["act"]))
     assert features["stage3"].shape == (2, 32, 3, 5)
     assert not any(module._forward_hooks for module in tiny_model.modules())
 
 
 def test_unknown_tap_is_refused(tiny_model: DCAE) -> None:
-    with pytest.raises(ValueError, match="found 7, expected one of"):
-        tiny_model.decode(torch.zeros(1, 4, 2, 2), (7,))
+    with pytest.raises(ValueError, match="found 'head', expected one of"):
+        tiny_model.decode(torch.zeros(1, 4, 2, 2), ("head",))
 
 
 def test_unknown_name_lists_the_zoo() -> None:

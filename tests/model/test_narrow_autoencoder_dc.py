@@ -15,7 +15,7 @@ from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.diffusers_format import config_to_diffusers
 from dcde.model.diffusers_peer import diffusers_model
-from dcde.prune.shape import narrow_config
+from dcde.prune.shape import narrower_config
 from tests.helpers.peers import scaled_down
 from tests.helpers.tiny import model_of, randomize, run, tiny_config
 
@@ -40,7 +40,7 @@ vae.save_pretrained(sys.argv[4])
 def student(config: Any = None, seed: int = 0) -> DCAE:
     """Random weights, and about a third of the channels inside the blocks."""
     config = config or tiny_config()
-    ours = DCAE(narrow_config(config, None, [0.3] * len(config.decoder.widths)))
+    ours = DCAE(narrower_config(config, None, [0.3] * len(config.decoder.widths)))
     randomize(ours, seed)
     return ours.eval()
 

@@ -22,10 +22,10 @@ def images(photo_list: tuple[Photo, ...]) -> Tensor:
 def test_energy_is_the_mean_square_of_what_a_layer_reads(tiny_model: DCAE, images: Tensor) -> None:
     energy = input_energy(tiny_model, images, batch_size=2)
     with torch.no_grad():
-        _, features = tiny_model.decode(tiny_model.encode(images), ("stage1", 3))
+        _, features = tiny_model.decode(tiny_model.encode(images), ("stage1", "act"))
     last = features["stage1"].square().mean(dim=(0, 2, 3))
     torch.testing.assert_close(energy["project_out.op_list.0"], last)
-    read = features[3].square().mean(dim=(0, 2, 3))
+    read = features["act"].square().mean(dim=(0, 2, 3))
     torch.testing.assert_close(energy["project_out.op_list.2.conv.conv"], read)
     assert not any(module._forward_pre_hooks for module in tiny_model.modules())
 

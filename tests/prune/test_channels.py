@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from dcde.prune.choose_channels import choose_channels, group_sizes
-from dcde.prune.cut_channels import prune_width
-from dcde.prune.shape import narrow_config
+from dcde.prune.cut_channels import narrow
+from dcde.prune.shape import narrower_config
 from tests.helpers.tiny import model_of
 
 
 def test_a_stream_is_chosen_by_what_feeds_it_too() -> None:
     full = model_of().config.decoder
-    narrow = narrow_config(model_of().config, (16, 16, 32, 32), None).decoder
+    narrow = narrower_config(model_of().config, (16, 16, 32, 32), None).decoder
     scores = {group: torch.ones(size) for group, size in group_sizes(full).items()}
     scores["stage3"][40:] = 9.0  # two coarse channels feed each of the 32 fine ones
     kept = choose_channels(full, narrow, scores, linked=True)
@@ -25,10 +25,10 @@ def test_a_stream_is_chosen_by_what_feeds_it_too() -> None:
 
 def test_random_channels_come_from_the_seed() -> None:
     model = model_of()
-    config = narrow_config(model.config, None, [1, 0.5, 0.5, 0.5])
+    config = narrower_config(model.config, None, [1, 0.5, 0.5, 0.5])
 
     def weight(seed: int) -> Tensor:
-        student, _ = prune_width(model, config, "random", torch.rand(1, 3, 32, 32), seed=seed)
+        student, _ = narrow(model, config, "random", torch.rand(1, 3, 32, 32), seed=seed)
         return student.decoder.stages[1].op_list[1].main.conv1.conv.weight
 
     assert torch.equal(weight(0), weight(0))
@@ -37,9 +37,9 @@ def test_random_channels_come_from_the_seed() -> None:
 
 def test_places_of_direct_and_gap() -> None:
     model = model_of()
-    config = narrow_config(model.config, None, [1, 0.125, 1, 1])
+    config = narrower_config(model.config, None, [1, 0.125, 1, 1])
     for choice, expected in (("direct", [0, 1, 2, 3]), ("gap", [0, 10, 20, 31])):
-        student, _ = prune_width(model, config, choice, torch.rand(1, 3, 32, 32), seed=0)  # type: ignore[arg-type]
+        student, _ = narrow(model, config, choice, torch.rand(1, 3, 32, 32), seed=0)  # type: ignore[arg-type]
         ours = student.decoder.stages[1].op_list[1].main.conv1.conv.weight
         theirs = model.decoder.stages[1].op_list[1].main.conv1.conv.weight
         assert torch.equal(ours, theirs[expected])

@@ -10,20 +10,19 @@ import torch
 from torch import nn
 
 from dcde.base.errors import UserError
-from dcde.params.pipeline import PruneParams
+from dcde.model import DCAE
 from dcde.params.file import validate
-from dcde.model import DCAE, DCAEConfig, zoo_config
-from dcde.prune.choose import (
-    check_prune,
-    choose_blocks,
-    decoder_macs_share,
-    depths_for_budget,
+from dcde.params.pipeline import PruneParams
+from dcde.prune.choose_blocks import (
+    BlockInfluence,
+    block_influence,
+    evenly,
     kept_by_influence,
+    kept_by_place,
 )
-from dcde.prune.cut_blocks import evenly, kept_by_place, prune_depth
-from dcde.prune.choose_blocks import BlockInfluence, block_influence
+from dcde.prune.cut_blocks import cut_blocks
 from dcde.prune.prune import influence_table, prune, stage_table
-from dcde.prune.shape import narrow_config
+from dcde.prune.shape import student_config
 from tests.helpers.cuts import random_lpips
 from tests.helpers.tiny import tiny_config
 
@@ -32,24 +31,13 @@ ALL = ((), (0, 1, 2), (0, 1), (0, 1))
 
 def params(**changes: Any) -> PruneParams:
     values = {
-        "start": None,
         "depth_list": [0, 2, 1, 1],
-        "budget": None,
         "method": "direct",
-        "influence": "output",
-        "width_list": None,
         "inner_ratio": None,
-        "channels": None,
         "repair": False,
         "calibration_images": 4,
     }
     return validate(values | changes, PruneParams, where="prune")
-
-
-def within(share: float, **changes: Any) -> PruneParams:
-    """A budget in place of a depth list."""
-    budget = {"depth_list": None, "budget": {"decoder_macs": share}, "method": "influence"}
-    return params(**budget | changes)
 
 
 def test_kept_by_place() -> None:
@@ -64,13 +52,13 @@ def test_kept_by_place() -> None:
 
 def test_dropping_nothing_is_the_identity(tiny_model: DCAE) -> None:
     for fresh_seed in (None, 0):
-        state = prune_depth(tiny_model, ALL, fresh_seed=fresh_seed).state_dict()
+        state = cut_blocks(tiny_model, ALL, fresh_seed=fresh_seed).state_dict()
         assert all(torch.equal(state[k], v) for k, v in tiny_model.state_dict().items())
 
 
 def test_blocks_come_from_where_they_were_kept(tiny_model: DCAE) -> None:
     source = tiny_model.decoder.stages[1].op_list  # upsampling, then three blocks
-    target = prune_depth(tiny_model, ((), (0, 2), (1,), (0,))).decoder.stages[1].op_list
+    target = cut_blocks(tiny_model, ((), (0, 2), (1,), (0,))).decoder.stages[1].op_list
     assert len(target) == 3
     for block, origin in zip(target, (0, 1, 3), strict=True):
         theirs = source[origin].state_dict()
@@ -79,7 +67,7 @@ def test_blocks_come_from_where_they_were_kept(tiny_model: DCAE) -> None:
 
 @pytest.mark.parametrize("fresh_seed", [None, 0])
 def test_unpruned_parts_are_copied_bit_for_bit(tiny_model: DCAE, fresh_seed: int | None) -> None:
-    student = prune_depth(tiny_model, ((), (0,), (0, 1), (0,)), fresh_seed=fresh_seed)
+    student = cut_blocks(tiny_model, ((), (0,), (0, 1), (0,)), fresh_seed=fresh_seed)
     theirs = tiny_model.state_dict()
     for name, tensor in student.state_dict().items():
         untouched = name.startswith(
@@ -90,14 +78,14 @@ def test_unpruned_parts_are_copied_bit_for_bit(tiny_model: DCAE, fresh_seed: int
 
 
 def test_the_student_shares_no_memory_with_its_teacher(tiny_model: DCAE) -> None:
-    student = prune_depth(tiny_model, ALL)
+    student = cut_blocks(tiny_model, ALL)
     owned = {tensor.data_ptr() for tensor in tiny_model.state_dict().values()}
     assert not owned & {tensor.data_ptr() for tensor in student.state_dict().values()}
 
 
 def test_fresh_weights_come_from_the_seed(tiny_model: DCAE) -> None:
     def weight(seed: int) -> torch.Tensor:
-        student = prune_depth(tiny_model, ((), (0,), (0, 1), (0, 1)), fresh_seed=seed)
+        student = cut_blocks(tiny_model, ((), (0,), (0, 1), (0, 1)), fresh_seed=seed)
         return student.state_dict()["decoder.stages.1.op_list.1.main.conv1.conv.weight"]
 
     assert torch.equal(weight(1), weight(1))
@@ -115,80 +103,34 @@ def silence(model: DCAE, stage: int, block: int) -> None:
 @torch.no_grad()
 def test_dropping_a_block_whose_branch_is_zero_changes_nothing(tiny_model: DCAE) -> None:
     silence(tiny_model, 1, 1)
-    student = prune_depth(tiny_model, ((), (0, 2), (0, 1), (0, 1)))
+    student = cut_blocks(tiny_model, ((), (0, 2), (0, 1), (0, 1)))
     latent = torch.randn(1, 4, 4, 4)
     torch.testing.assert_close(student.decode(latent), tiny_model.decode(latent))
 
 
-@pytest.mark.parametrize("influence", ["stream", "output"])
-def test_a_planted_useless_block_is_dropped_first(tiny_model: DCAE, influence: str) -> None:
+def test_a_planted_useless_block_is_dropped_first(tiny_model: DCAE) -> None:
     silence(tiny_model, 1, 1)
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
     blocks = block_influence(tiny_model, images, random_lpips(), batch_size=1)
     after = tiny_model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert [(b.stage, b.block) for b in blocks] == [
+    assert [(b.stage, b.place) for b in blocks] == [
         *((3, 0), (3, 1), (2, 0), (2, 1), (1, 0), (1, 1), (1, 2))
     ]
     planted = blocks[5]
-    assert planted.stream_change == planted.output_change == planted.psnr_loss_db == 0
-    assert all(b.stream_change > 0 and b.output_change > 0 for b in blocks if b is not planted)
-    chosen = params(method="influence", influence=influence, depth_list=[0, 2, 2, 2])
-    assert choose_blocks(tiny_model.config, chosen, blocks) == ((), (0, 2), (0, 1), (0, 1))
-    barely = decoder_macs_share(*shallower(tiny_model.config, (0, 2, 2, 2)))
-    budget = within(barely, influence=influence)
-    assert choose_blocks(tiny_model.config, budget, blocks) == ((), (0, 2), (0, 1), (0, 1))
+    assert planted.output_change == planted.psnr_loss_db == 0
+    assert all(b.output_change > 0 for b in blocks if b is not planted)
+    assert kept_by_influence((0, 2, 2, 2), blocks) == ((), (0, 2), (0, 1), (0, 1))
 
 
 def planned(stage: int, scores: list[float]) -> list[BlockInfluence]:
-    return [BlockInfluence(stage, i, s, s, s) for i, s in enumerate(scores)]
+    return [BlockInfluence(stage, i, s, s) for i, s in enumerate(scores)]
 
 
 def test_influence_keeps_the_strongest_in_their_order() -> None:
     blocks = planned(1, [0.1, 0.5, 0.3]) + planned(2, [0.2, 0.2])
-    kept = kept_by_influence((0, 2, 1), blocks, lambda b: b.stream_change)
-    assert kept == ((), (1, 2), (0,))
-
-
-def shallower(teacher: DCAEConfig, depths: tuple[int, ...]) -> tuple[DCAEConfig, DCAEConfig]:
-    return teacher, teacher.with_decoder_depths(depths, "student")
-
-
-def test_budget_is_met_and_leaves_a_block_in_every_stage() -> None:
-    teacher = zoo_config("dc-ae-f16c16-photos")
-    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
-    for share in (0.9, 0.35):
-        depths = depths_for_budget(teacher, teacher, share, blocks, lambda b: b.stream_change)
-        assert decoder_macs_share(*shallower(teacher, depths)) <= share
-        assert min(depths[1:]) >= 1 and depths[0] == 0
-    again = depths_for_budget(teacher, teacher, share, blocks, lambda b: b.stream_change)
-    assert depths == again
-
-
-def test_budget_counts_the_student_with_its_channels_cut() -> None:
-    teacher = zoo_config("dc-ae-f16c16-photos")
-    narrow = narrow_config(teacher, (16, 24, 48, 96, 96), None)
-    blocks = [b for i, d in enumerate(teacher.decoder.depths) for b in planned(i, [1.0] * d)]
-    share = decoder_macs_share(teacher, narrow)
-    arguments = (teacher, narrow, share, blocks, lambda b: b.stream_change)
-    assert share < 0.6 and depths_for_budget(*arguments) == teacher.decoder.depths
-
-
-def test_budget_that_cannot_be_met_says_the_nearest() -> None:
-    teacher = zoo_config("dc-ae-f16c16-photos")
-    least = decoder_macs_share(*shallower(teacher, (0, 1, 1, 1, 1)))
-
-    def check(share: float) -> None:
-        check_prune(teacher, within(share))
-
-    with pytest.raises(
-        UserError, match=r"found 0\.05, expected at least ([0-9.]+), which is the"
-    ) as caught:
-        check(0.05)
-    reachable = float(str(caught.value).split("at least ")[1].split(",")[0])
-    assert reachable == pytest.approx(least, abs=1e-4)
-    check(reachable)
+    assert kept_by_influence((0, 2, 1), blocks) == ((), (1, 2), (0,))
 
 
 def test_what_was_chosen_is_told(tiny_model: DCAE) -> None:
@@ -220,25 +162,15 @@ def test_what_was_chosen_is_told(tiny_model: DCAE) -> None:
 )
 def test_bad_depth_list_is_named(depth_list: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=r"prune\.depth_list: .*" + message):
-        check_prune(tiny_config(), params(depth_list=depth_list))
+        student_config(tiny_config(), params(depth_list=depth_list))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budget": {"decoder_macs": 0.5}}, "depth_list and budget: found both"),
-        ({"depth_list": None}, "depth_list and budget: found neither"),
         (
-            {"depth_list": None, "budget": {"decoder_macs": 0.5}, "method": "last"},
-            "method: found 'last' with a budget",
-        ),
-        (
-            {"method": "influence", "calibration_images": 0},
+            {"calibration_images": 0},
             "calibration_images: found 0; input should be greater than 0",
-        ),
-        (
-            {"channels": "gap"},
-            "channels: found 'gap', but width_list and inner_ratio are both null",
         ),
         (
             {"inner_ratio": [1, 1.5]},
@@ -247,7 +179,7 @@ def test_bad_depth_list_is_named(depth_list: tuple[int, ...], message: str) -> N
         ({"width_list": [4, 0]}, r"width_list\.1: found 0; input should be greater than 0"),
     ],
 )
-def test_contradictory_settings_are_named(changes: dict[str, Any], message: str) -> None:
+def test_impossible_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         params(**changes)
 
@@ -256,7 +188,7 @@ def test_impossible_widths_are_refused_before_anything_is_measured() -> None:
     with pytest.raises(
         UserError, match=r"prune\.width_list: .* nearest allowed is \[4, 8, 16, 32\]"
     ):
-        check_prune(tiny_config(), params(width_list=[4, 8, 16, 20]))
+        student_config(tiny_config(), params(depth_list=[0, 3, 2, 2], width_list=[4, 8, 16, 20]))
 
 
 def test_too_few_photos_to_repair_on_are_refused_before_anything_is_measured(

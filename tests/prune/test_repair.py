@@ -14,12 +14,12 @@ from dcde.data.folder import Photo
 from dcde.model import DCAE, zoo_config
 from dcde.model.sources import load_model
 from dcde.model.spec import DCAEConfig
-from dcde.prune.choose_channels import Channels, Choice, group_sizes
-from dcde.prune.cut_blocks import Kept, prune_depth
-from dcde.prune.cut_channels import prune_width
+from dcde.prune.choose_channels import Channels, group_sizes
+from dcde.prune.cut_blocks import Kept, cut_blocks
+from dcde.prune.cut_channels import Choice, narrow
 from dcde.prune.refit import Ridge
 from dcde.prune.repair import branches, check_positions, repair, targets_of
-from dcde.prune.shape import narrow_config
+from dcde.prune.shape import narrower_config
 from tests.helpers.cuts import at_random, kill, without
 from tests.helpers.tiny import model_of
 
@@ -40,8 +40,8 @@ def narrowed(
     inner: Sequence[float] | None,
     choice: Choice = "activation",
 ) -> tuple[DCAE, Channels]:
-    config = narrow_config(model.config, widths, inner)
-    return prune_width(model, config, choice, pictures, seed=0)
+    config = narrower_config(model.config, widths, inner)
+    return narrow(model, config, choice, pictures, seed=0)
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ def test_a_student_that_lost_nothing_stays_as_it_is(
 ) -> None:
     teacher = model_of("R" + 2 * kind, norm, upsample)
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
-    student = prune_depth(teacher, WHOLE)
+    student = cut_blocks(teacher, WHOLE)
     repair_on(student, teacher, WHOLE, {}, pictures, seed=0)
     with torch.no_grad():
         torch.testing.assert_close(student(pictures), teacher(pictures), atol=1e-4, rtol=1e-4)
@@ -91,7 +91,7 @@ def test_blocks_that_do_nothing_are_dropped_with_no_change(pictures: Tensor) -> 
     idle.weight.zero_()
     idle.bias.zero_()
     kept: Kept = ((), (0,), (0,), (0,))
-    student = prune_depth(teacher, kept)
+    student = cut_blocks(teacher, kept)
     repair_on(student, teacher, kept, {}, pictures, seed=0)
     torch.testing.assert_close(student(pictures), teacher(pictures), atol=1e-4, rtol=1e-4)
 
@@ -135,7 +135,7 @@ def test_every_kind_of_student_comes_nearer_to_its_teacher(
     """Also on pictures that it was not fitted on, and in training mode on those that it was."""
     kept, widths, inner = WAYS[way]
     teacher = model_of("R" + 2 * kind, norm, upsample)
-    student, channels = prune_depth(teacher, kept), {}
+    student, channels = cut_blocks(teacher, kept), {}
     if widths or inner:
         student, channels = narrowed(student, pictures, widths, inner)
     others = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
@@ -154,7 +154,7 @@ def test_the_bundled_teachers_student_is_nearly_as_good_on_other_photos(
     teacher = load_model("bundled:dc-ae-f16c16-photos")
     kept: Kept = ((), (4,), (8, 9), (1,), (1,))  # the shape of w4-v3
     images = load_images(photo_list, 128)
-    student = prune_depth(teacher, kept)
+    student = cut_blocks(teacher, kept)
     cut = error(student, teacher, images[3:])
     repair_on(student, teacher, kept, {}, images[:3], seed=0)
     assert error(student, teacher, images[3:]) < cut / 3
@@ -165,7 +165,7 @@ def test_the_seed_decides_every_bit(pictures: Tensor) -> None:
     kept, _, _ = WAYS["depth"]
 
     def state(seed: int) -> dict[str, Tensor]:
-        student = prune_depth(teacher, kept)
+        student = cut_blocks(teacher, kept)
         repair_on(student, teacher, kept, {}, pictures, seed=seed)
         return student.state_dict()
 
@@ -177,7 +177,7 @@ def test_the_seed_decides_every_bit(pictures: Tensor) -> None:
 def test_fewer_positions_than_unknowns(pictures: Tensor) -> None:
     """A 32 px picture is 16 positions in the coarsest stage, which has 64 * 9 weights an output."""
     teacher, (kept, _, _) = model_of("RRR"), WAYS["depth"]
-    student = prune_depth(teacher, kept)
+    student = cut_blocks(teacher, kept)
     one = pictures[:1, :, :32, :32]
     cut = error(student, teacher, one)
     repair_on(student, teacher, kept, {}, one, seed=0)

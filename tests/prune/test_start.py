@@ -8,29 +8,19 @@ import pytest
 import torch
 
 from dcde.base.errors import UserError
-from dcde.params.pipeline import PruneParams
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
-from dcde.prune.cut_blocks import prune_depth
+from dcde.params.pipeline import PruneParams
+from dcde.prune.cut_blocks import cut_blocks
 from dcde.prune.prune import prune, stage_table
 from tests.helpers.distill_run import same_weights
 from tests.helpers.tiny import randomize, tiny_config
 
 
 def params(start: str) -> PruneParams:
-    return PruneParams(
-        start=start,
-        depth_list=(0, 9, 9, 9),  # which nothing could be pruned to, and which has no say
-        budget=None,
-        method="last",
-        influence="output",
-        width_list=None,
-        inner_ratio=None,
-        channels=None,
-        repair=True,
-        calibration_images=2,
-    )
+    # Nothing could be pruned to these depths, which are ignored.
+    return PruneParams(start=start, depth_list=(0, 9, 9, 9), calibration_images=2)
 
 
 def started(teacher: DCAE, start: str) -> DCAE:
@@ -53,7 +43,7 @@ def started(teacher: DCAE, start: str) -> DCAE:
 def test_the_students_decoder_stands_behind_the_teachers_encoder(
     tiny_model: DCAE, tmp_path: Path
 ) -> None:
-    student = prune_depth(tiny_model, ((), (0,), (0,), (0,)))
+    student = cut_blocks(tiny_model, ((), (0,), (0,), (0,)))
     randomize(student, seed=1)
     save_model(student, tmp_path / "student")
     found = started(tiny_model, str(tmp_path / "student"))

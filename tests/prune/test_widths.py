@@ -10,7 +10,7 @@ import pytest
 from dcde.base.errors import UserError
 from dcde.model import DCAE, DecoderConfig, zoo_config
 from dcde.model.checkpoint import read_model, save_model
-from dcde.prune.shape import narrow_config, nearest_widths
+from dcde.prune.shape import narrower_config, nearest_widths
 from tests.helpers.tiny import tiny_config
 
 
@@ -25,12 +25,12 @@ def test_configurations_without_inner_widths_load(tiny_model: DCAE, tmp_path: Pa
 
 def test_inner_width_is_a_share_of_the_teachers_or_follows_the_width() -> None:
     teacher = zoo_config("dc-ae-f16c16-photos")
-    thin = narrow_config(teacher, None, [1, 0.75, 0.5, 0.25, 0.25])
+    thin = narrower_config(teacher, None, [1, 0.75, 0.5, 0.25, 0.25])
     assert thin.decoder.inner_widths == (16, 24, 32, 128, 128)
     halved = [16, 16, 32, 64, 64]
-    assert narrow_config(teacher, halved, None).decoder.inner_widths is None
-    assert narrow_config(thin, halved, None).decoder.inner_widths == (16, 12, 16, 64, 64)
-    both = narrow_config(teacher, halved, [1, 1, 0.5, 0.5, 0.5]).decoder
+    assert narrower_config(teacher, halved, None).decoder.inner_widths is None
+    assert narrower_config(thin, halved, None).decoder.inner_widths == (16, 12, 16, 64, 64)
+    both = narrower_config(teacher, halved, [1, 1, 0.5, 0.5, 0.5]).decoder
     assert both.inner_widths == (16, 32, 32, 256, 256)
 
 
@@ -57,7 +57,7 @@ BAD = [
 )
 def test_impossible_widths_are_refused_with_the_nearest(widths: list[int], message: str) -> None:
     with pytest.raises(UserError, match=r"prune\.width_list: .*" + message):
-        narrow_config(zoo_config("dc-ae-f16c16-photos"), widths, None)
+        narrower_config(zoo_config("dc-ae-f16c16-photos"), widths, None)
 
 
 def test_width_that_the_latent_does_not_divide_is_refused() -> None:
@@ -65,12 +65,12 @@ def test_width_that_the_latent_does_not_divide_is_refused() -> None:
     decoder = config.decoder.model_dump() | {"block_types": ("R",) * 4}
     config = config.model_copy(update={"decoder": DecoderConfig(**decoder)})
     with pytest.raises(UserError, match=r"last is 6, expected a multiple of .* \[4, 6, 6, 4\]"):
-        narrow_config(config, [4, 6, 6, 6], None)
+        narrower_config(config, [4, 6, 6, 6], None)
 
 
 def test_inner_ratio_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(UserError, match=r"prune\.inner_ratio: found \[0\.5\] with 1 entries, exp"):
-        narrow_config(tiny_config(), None, [0.5])
+        narrower_config(tiny_config(), None, [0.5])
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_nearest_widths_are_the_nearest_of_all_allowed(wanted: list[int]) -> Non
 
     found = nearest_widths(teacher, wanted)
     assert found in allowed and away(found) == min(map(away, allowed))
-    narrow_config(teacher, found, None)
+    narrower_config(teacher, found, None)

@@ -100,9 +100,7 @@ def test_nothing_of_a_step_with_a_bad_gradient_is_kept() -> None:
     learner, _, batch = learner_and_batch()
     learner.terms = {**learner.terms, "root": lambda p: (p.image * 0).square().sqrt().mean()}
     before = copy_of(learner)
-    with pytest.raises(
-        NotFiniteError, match=r"^the gradient is not finite, though the losses"
-    ):
+    with pytest.raises(NotFiniteError, match=r"^the gradient is not finite, though the losses"):
         step(learner, batch)
     assert_equal(copy_of(learner), before)
 

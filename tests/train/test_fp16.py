@@ -41,7 +41,6 @@ class Fp16Steps:
             {"image": shown},
             lr=0.1,
             grad_clip=1.0,
-            blame=lambda: "loss.image",
         )
 
 
@@ -65,7 +64,7 @@ def test_a_gradient_that_is_not_finite_at_scale_1_is_a_bad_step(
         step(torch.inf, loss_is=1.0)
         assert step.scaler.get_scale() == scale
     for _ in range(2):
-        with pytest.raises(NotFiniteError, match=r"gradient of loss\.image is not finite at loss"):
+        with pytest.raises(NotFiniteError, match="gradient is not finite"):
             step(torch.inf, loss_is=1.0)
         step.optimizer.zero_grad()
     torch.testing.assert_close(step.weight.detach(), torch.ones(3), rtol=0, atol=0)

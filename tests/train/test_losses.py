@@ -10,8 +10,8 @@ import torch
 
 from dcde.base.errors import UserError
 from dcde.metrics.lpips import load_lpips
-from dcde.params.file import validate
 from dcde.params.autoencoder import AutoencodeLossParams
+from dcde.params.file import validate
 from dcde.params.pipeline import LossParams
 from dcde.params.training import LossWeights, OptimizerParams
 from dcde.train.discriminator import PatchGAN, discriminator_loss, generator_loss

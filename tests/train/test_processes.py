@@ -77,16 +77,10 @@ def test_processes_take_leave_at_the_end_of_a_run(tmp_path: Path) -> None:
             "optimizer": {"lr": 1e-4},
         },
         # AdamW's first steps have the size of the learning rate whatever the gradient's, so where
-        # that is all rounding, rounding decides: with a GAN a large rate soon shows it, between
-        # one thread and two as well.
-        {"optimizer": {"lr": 1e-5}, "optimizer_d": {"lr": 1e-5}},
-        {
-            "gan": {"start": 1, "adaptive": True, "norm": "group"},
-            "optimizer": {"lr": 1e-5},
-            "optimizer_d": {"lr": 1e-5},
-        },
+        # that is all rounding, rounding decides: at a large rate it soon shows.
+        {"loss": {"feature": 1.0, "image": 1.0}, "optimizer": {"lr": 1e-5}},
     ],
-    ids=["narrow", "GAN", "adaptive GAN"],
+    ids=["narrow", "features"],
 )
 def test_two_processes_follow_one(
     changes: dict[str, Any],
@@ -95,8 +89,9 @@ def test_two_processes_follow_one(
     networks: Path,
     tmp_path: Path,
 ) -> None:
-    """Half of each batch each; batch norms, accumulation, moving average and validation on."""
+    """Half of each batch each, without batch norms, which see their own half on a CPU."""
     arguments: dict[str, Any] = {
+        "norm": "trms2d",
         "epochs": 2,
         "accumulation_steps": 2,
         "validation_photos": 1,
@@ -115,12 +110,11 @@ def test_two_processes_follow_one(
     assert abs(moved[19] / moved[0] - 1) > 0.01
     shared = read_model(tmp_path / "two/student").state_dict()
     for name, tensor in alone.state_dict().items():
-        if name.endswith(("running_mean", "running_var")):
-            torch.testing.assert_close(shared[name], tensor, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(shared[name], tensor, rtol=1e-2, atol=1e-3)
 
 
 def test_the_output_layer_rests_where_no_term_reaches_it(photos: Path, tmp_path: Path) -> None:
-    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False, "tap": 0}
+    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False, "tap": "image"}
     done = run_two(tmp_path, photos, **arguments)
     assert done.returncode == 0, done.stderr
     trained, before = read_model(tmp_path / "student"), models()[1]

@@ -20,7 +20,7 @@ def test_overrides_are_flat_and_without_spaces() -> None:
 
 THEN = {
     "launcher": "python",
-    "prune": {"depth_list": [0, 3, 6], "budget": None, "method": "last"},
+    "prune": {"depth_list": [0, 3, 6], "inner_ratio": None, "method": "last"},
     "eval": {"weights": None, "fid": False},
 }
 
@@ -29,7 +29,7 @@ THEN = {
     "changes",
     [
         {},
-        {"prune.depth_list": None, "prune.budget": {"decoder_macs": 0.35}},
+        {"prune.depth_list": None, "prune.inner_ratio": [1, 0.25]},
         {"prune.depth_list": [0, 1, 2], "eval.fid": True},
         {"launcher": "env OMP_NUM_THREADS=1 python", "prune.method": "gap"},
         {"eval.weights": "0123456789"},
