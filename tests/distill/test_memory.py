@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.memory import PRESET, peak_gib
-from benchmarks.recipe import of_preset
+from benchmarks.memory import step_gib
 from dcde.data.folder import Photo
 from dcde.distill.memory import LiveBytes, step_bytes
 from tests.helpers.distill_run import models, recipe, run_distill
@@ -34,12 +33,8 @@ def test_w4_v3_at_512_px_fits_24_gb(monkeypatch: pytest.MonkeyPatch) -> None:
     Recomputing blocks takes less.
     """
     monkeypatch.chdir(ROOT)
-    recipe = of_preset(PRESET)
-
-    def peak(checkpoint: bool) -> float:
-        return peak_gib(recipe, batch_size=4, precision="fp32", checkpoint=checkpoint)
-
-    assert 3 < peak(True) < 0.7 * peak(False) < peak(False) < 17
+    kept, recomputed = (step_gib("fp32", checkpoint, batch_size=4) for checkpoint in (False, True))
+    assert 3 < recomputed < 0.7 * kept < kept < 17
 
 
 @pytest.mark.parametrize(
