@@ -1,150 +1,158 @@
-"""How fast is decoding, against diffusers' `AutoencoderDC` with the same weights?
+"""How fast is decoding, compared with diffusers' `AutoencoderDC` with the same weights?
 
-    python -m benchmarks.decoding --out decoding.json
-    python -m benchmarks.decoding --only bundled --compile    # also compiled, which starts slowly
+    python -m benchmarks.decoding --out decoding
+    python -m benchmarks.decoding --only bundled --compile
 
-All ways to decode a model take turns in one process: diffusers as it comes, our plain decoder and
-`dcde.optimize`'s, in fp32 and in bf16 weights, on the GPU where there is one. A group is a teacher
-and its students: `bundled` is the bundled teacher alone, the others have the published
-architectures and those of presets, with random weights. GFLOP/s stand beside those of a 3x3
-convolution alone, which does most of a decoder's work: how much there is left to win around it. On
-two CPU cores the full-size models take half an hour at 512 px.
+All decoders of a group take turns in one process: diffusers, our plain decoder and
+`dcde.optimize`. A group is a teacher and its students, with random weights. GFLOP/s stand beside
+those of a large matrix product: the limit for everything but multiplying less. On two CPU cores
+the full-size models take half an hour.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
-from torch import nn
 
-from benchmarks.models import full_size_config, random_model
-from dcde.base.devices import best_device, device_name
+from benchmarks.setting import Setting, about
 from dcde.base.results import write_metrics
-from dcde.model import DCAE
-from dcde.model.checkpoint import read_model
-from dcde.model.costs import count_macs, decoder_macs
+from dcde.model.costs import decoder_macs
 from dcde.profile.latency import DTYPES, decode_costs, decoders, example_latent
 from dcde.report.tables import markdown_table
 
-BUNDLED = Path("dcde/assets/dc-ae-f16c16-photos")
 GROUPS = {
-    "bundled": ("bundled",),
-    "f32c32-in": ("f32c32-in", "w4-v3", "in-6x"),
-    "sana": ("sana", "sana-2x", "sana-4x"),
+    "f32c32-in": ("w4-v3", "in-6x", "in-3x"),
+    "sana": ("sana-4x", "sana-2x"),
+    "bundled": (),
 }
-"""Models that are timed in turns with each other: their latents are the same."""
+"""Teacher to its students."""
+SIZES = ((512, 1), (1024, 1), (512, 8), (1024, 8))
+"""Side of the image in pixels, and images at a time; a CPU takes the first alone."""
+COMPILED = ("f32c32-in", "in-6x", "sana", "bundled")
+"""Models to compile too: each takes half a minute to start."""
+
+Rows = list[dict[str, Any]]
 
 
 def main(
-    resolution: Annotated[int, typer.Option(help="Side of the image in pixels.")] = 512,
-    batch: Annotated[int, typer.Option(help="Latents decoded at a time.")] = 1,
-    runs: Annotated[int, typer.Option(help="Measured runs of each way.")] = 10,
-    warmup_runs: Annotated[int, typer.Option(help="Runs before these.")] = 2,
-    compile: Annotated[bool, typer.Option(help="Also torch.compile ours and diffusers'.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for decoding.json.")] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(GROUPS)}.")] = None,
     precision: Annotated[list[str] | None, typer.Option(help="Some of fp32, bf16.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Also by torch.compile.")] = False,
+    runs: Annotated[int, typer.Option(help="Measured runs of each decoder.")] = 10,
 ) -> None:
-    dtypes = {name: dtype for name, dtype in DTYPES.items() if name in (precision or DTYPES)}
-    device = best_device()
-    print(f"{device_name(device)}, {resolution} px, batch {batch}\n")
-    rates = {
-        name: convolution_gflops_per_s(dtype, device, warmup_runs, runs)
-        for name, dtype in dtypes.items()
-    }
-    for name, rate in rates.items():
-        print(f"3x3 convolution alone, {name}: {rate:.0f} GFLOP/s")
-    found: dict[str, dict[str, float]] = {}
-    for teacher in only or GROUPS:
-        for weights, dtype in dtypes.items():
-            models = {name: _model(name) for name in GROUPS[teacher]}
-            config = models[teacher].config
-            ways = decoders(models, dtype, device)
-            if compile:
-                ways |= {
-                    (name, f"{way}, compiled"): torch.compile(decode)
-                    for (name, way), decode in ways.items()
-                    if way != "plain"
-                }
-            latent = example_latent(config, resolution, batch, seed=0).to(device, dtype)
-            costs = decode_costs(ways, latent, warmup_runs=warmup_runs, runs=runs)
-            macs = {
-                name: batch * decoder_macs(model.config, resolution)
-                for name, model in models.items()
-            }
-            latencies = {key: cost["latency_ms"] for key, cost in costs.items()}
-            for (name, way), values in costs.items():
-                found[f"{name}, {weights}, {way}"] = {
-                    **{key: value for key, value in values.items() if value is not None},
-                    "gflops_per_s": _gflops_per_s(macs[name], values),
-                    **_ratios(name, way, teacher, latencies),
-                }
-    print(f"\n{_table(found)}")
+    setting = Setting(out or Path())
+    found = measure(
+        setting,
+        only or list(GROUPS),
+        precision or list(DTYPES),
+        compiled=COMPILED if compile else (),
+        runs=runs,
+    )
+    print(f"{about(setting.device)['device']}; matrix product: {found['matmul_gflops_per_s']}\n")
+    print(_table(found["rows"]))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        settings = {"device": device_name(device), "resolution": resolution, "batch": batch}
-        measured = {"convolution_gflops_per_s": rates, "decoders": found}
-        write_metrics({**settings, **measured}, out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_metrics({**about(setting.device), **found}, out / "decoding.json")
 
 
-def _model(name: str) -> DCAE:
-    return read_model(BUNDLED) if name == "bundled" else random_model(full_size_config(name))
+def measure(
+    setting: Setting,
+    groups: Sequence[str] = tuple(GROUPS),
+    precisions: Sequence[str] = ("bf16",),
+    compiled: Sequence[str] = COMPILED,
+    runs: int = 10,
+) -> dict[str, Any]:
+    """Return a row for each model, precision, size and decoder."""
+    rows: Rows = []
+    for precision in precisions:
+        for group in groups:
+            rows += _group_rows(setting, group, (group, *GROUPS[group]), precision, runs)
+        for group in groups:
+            for name in [n for n in (group, *GROUPS[group]) if n in compiled]:
+                rows += _group_rows(setting, name, (name,), precision, runs, compile=True)
+    _add_ratios(rows, {student: t for t, students in GROUPS.items() for student in students})
+    rates = {p: setting.matmul_gflops_per_s(DTYPES[p]) for p in precisions}
+    return {"matmul_gflops_per_s": rates, "rows": rows}
 
 
-def convolution_gflops_per_s(
-    dtype: torch.dtype, device: torch.device, warmup_runs: int, runs: int
-) -> float:
-    """Rate of the convolution that f32c32 spends most of its work on, in GFLOP/s."""
-    conv = nn.Conv2d(512, 512, 3, padding=1)
-    conv = conv.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(1, 512, 128, 128).to(device, dtype, memory_format=torch.channels_last)
-    cost = decode_costs({"conv": conv}, x, warmup_runs=warmup_runs, runs=runs)["conv"]
-    return _gflops_per_s(count_macs(conv, x), cost)
+def _group_rows(
+    setting: Setting,
+    group: str,
+    names: Sequence[str],
+    precision: str,
+    runs: int,
+    *,
+    compile: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of models that take turns, for each size that there is time for."""
+    sizes = SIZES if setting.device.type == "cuda" and not compile else SIZES[:1]
+    suffix = ", compiled" if compile else ""
+    if not setting.has_time(f"{group}, {precision}{suffix}"):
+        return
+    models = {name: setting.model(name) for name in names}
+    ways = decoders(models, DTYPES[precision], setting.device)
+    if compile:
+        # Inductor takes minutes on a CPU, too long for a smoke test.
+        backend = "eager" if setting.smoke else "inductor"
+        ways = {
+            (name, f"{way}{suffix}"): torch.compile(decode, backend=backend)
+            for (name, way), decode in ways.items()
+            if way != "plain"
+        }
+    for px, images in sizes:
+        if not setting.has_time(f"{group}, {precision}{suffix}, {px} px, batch {images}"):
+            continue
+        px, batch = 64 if setting.smoke else px, setting.batch(images)
+        latent = example_latent(models[names[0]].config, px, batch, seed=0)
+        latent = latent.to(setting.device, DTYPES[precision])
+        costs = decode_costs(ways, latent, warmup_runs=2, runs=1 if setting.smoke else runs)
+        for (name, way), cost in costs.items():
+            flops = 2 * batch * decoder_macs(models[name].config, px)
+            yield {
+                **{"model": name, "way": way, "precision": precision, "px": px, "batch": batch},
+                **{key: value for key, value in cost.items() if value is not None},
+                "gflops_per_s": flops / cost["latency_ms"] / 1e6,  # type: ignore[operator]
+            }
+    torch._dynamo.reset()
 
 
-def _gflops_per_s(macs: int, cost: dict[str, float | None]) -> float:
-    return 2 * macs / cost["latency_ms"] / 1e6  # type: ignore[operator]
+def _add_ratios(rows: Rows, teachers: dict[str, str]) -> None:
+    """Compare with diffusers, compiled or not alike: the same model, and a student's teacher."""
+
+    def key(row: dict[str, Any], model: str, way: str) -> tuple[Any, ...]:
+        return (model, way, row["precision"], row["px"], row["batch"])
+
+    took = {key(row, row["model"], row["way"]): row["latency_ms"] for row in rows}
+    for row in rows:
+        _, comma, compiled = row["way"].partition(",")
+        for ratio, peer in (
+            ("times_diffusers", row["model"]),
+            ("times_teacher_in_diffusers", teachers.get(row["model"], "")),
+        ):
+            if ms := took.get(key(row, peer, f"diffusers{comma}{compiled}")):
+                row[ratio] = ms / row["latency_ms"]
 
 
-def _ratios(
-    name: str, way: str, teacher: str, latency_ms: dict[tuple[str, str], float | None]
-) -> dict[str, float]:
-    """How many times as fast as diffusers, compiled or not as it is, with the same weights.
-
-    For a student, also as diffusers with its teacher's weights. diffusers' class lacks some.
-    """
-    suffix = ", compiled" if way.endswith(", compiled") else ""
-    peers = {"times_diffusers": name}
-    if name != teacher:
-        peers["times_teacher_in_diffusers"] = teacher
-    return {
-        ratio: took / latency_ms[name, way]  # type: ignore[operator]
-        for ratio, peer in peers.items()
-        if (took := latency_ms.get((peer, f"diffusers{suffix}"))) is not None
-    }
-
-
-def _table(found: dict[str, dict[str, float]]) -> str:
-    head = ["decoder", "ms", "p10-p90", "images/s", "GFLOP/s", "MiB"]
-    head += ["times diffusers", "times its teacher"]
-    rows = [head]
-    for name, values in found.items():
-        ratios = (values.get(key) for key in ("times_diffusers", "times_teacher_in_diffusers"))
-        rows.append(
+def _table(rows: Rows) -> str:
+    head = ["model", "precision", "way", "ms", "GFLOP/s", "MiB", "times diffusers"]
+    cells = [[*head, "times its teacher in diffusers"]]
+    for row in rows:
+        ratios = (row.get(key) for key in ("times_diffusers", "times_teacher_in_diffusers"))
+        cells.append(
             [
-                name,
-                f"{values['latency_ms']:.1f}",
-                f"{values['latency_p10_ms']:.1f}-{values['latency_p90_ms']:.1f}",
-                f"{values['images_per_s']:.2f}",
-                f"{values['gflops_per_s']:.0f}",
-                f"{values.get('peak_memory_mib', float('nan')):.0f}",
+                *(row[key] for key in head[:3]),
+                f"{row['latency_ms']:.1f}",
+                f"{row['gflops_per_s']:.0f}",
+                f"{row.get('peak_memory_mib', float('nan')):.0f}",
                 *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
             ]
         )
-    return markdown_table(rows)
+    return markdown_table(cells)
 
 
 if __name__ == "__main__":

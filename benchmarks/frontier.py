@@ -1,96 +1,83 @@
-"""How far behind the teacher is a student of a given size, by the original recipe and by ours?
+"""Draw the frontier: how far students of each size are behind their teacher, by recipe.
 
-    python -m benchmarks.frontier --out frontier.csv --images ../photos/val --size 256
-
-Students of about 34, 30, 20, 12 and 8% of the decoder's MACs are pruned and distilled by both
-recipes, on as many crops, and scored on the pipeline's evaluation crops and, with --images, on
-photos of another kind. A line that is in the file already is not run again, so that a long table
-can be made in pieces; --plot draws what there is. Run `dvc repro` first: photos, teacher and
-networks are the pipeline's.
+python -m benchmarks.ideas frontier --out benchmarks/frontier.csv
+python -m benchmarks.frontier docs/frontier.png
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import mean
+from typing import Annotated
 
 import typer
+from matplotlib.figure import Figure
 
-from benchmarks.recipe import measure_lines, scored_sets
-from dcde.params.overrides import leaves, overrides
-from dcde.base.paths import PRESETS
-from dcde.commands.preset import read_preset
-from dcde.report.frontier import frontier_figure
-from dcde.report.tables import markdown_table
+from dcde.base.results import read_table
+from dcde.report.charts import set_style
 
-RECIPES: dict[str, list[str]] = {
-    "original": [
-        "prune.method=direct",
-        "prune.channels=null",
-        "prune.inner_ratio=null",
-        "prune.repair=false",
-        "distill.batch_size=8",
-        "distill.dynamic_loss=false",
-        "loss.feature=100",
-        "loss.stream=0",
-        "loss.lpips=0.1",
-        "loss.teacher_lpips=0",
-        "loss.gamma=0.05",
-        "optimizer.lr=0.002",
-    ],
-    "ours": [],
+MEASURED = Path(__file__).with_suffix(".csv")
+PANELS = {
+    "lpips": "LPIPS minus the teacher's (lower is better)",
+    "psnr_db": "PSNR minus the teacher's, dB (higher is better)",
 }
-"""Changes of params.yaml. The original's own learning rate, 1e-4, is for far longer runs."""
-
-SIZES: dict[str, dict[str, list[str]]] = {
-    "34": {
-        "original": ["prune.depth_list=[0,1,2,1,1]"],
-        "ours": ["prune.depth_list=[0,4,8,2,2]"],
-    },
-    "30": {"original": ["prune.depth_list=[0,1,1,1,1]"], "ours": []},
-    "20": {
-        "original": ["prune.depth_list=[0,1,1,1,1]", "prune.width_list=[16,32,32,128,128]"],
-        "ours": overrides(leaves(read_preset(PRESETS, "tiny-5x"))),
-    },
-    "12": {
-        "original": ["prune.depth_list=[0,1,1,1,1]", "prune.width_list=[16,32,32,64,64]"],
-        "ours": overrides(leaves(read_preset(PRESETS, "tiny-8x"))),
-    },
-    "8": {
-        "original": [
-            "prune.depth_list=[0,1,1,1,1]",
-            "prune.width_list=[16,16,32,64,64]",
-            "loss.feature=0",
-        ],
-        "ours": ["prune.depth_list=[0,1,1,1,2]", "prune.width_list=[16,32,32,64,64]"],
-    },
-}
-"""Percent of the decoder's MACs to the cuts of each recipe. The original drops whole blocks; below
-30% that ends, and its stream is made narrower."""
+SETS = {"": ("evaluation crops", "-"), "others_": ("photos of another kind", ":")}
+"""Prefix of a set's columns to its name and line."""
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="CSV file that lines are added to.")],
-    recipe: Annotated[list[str] | None, typer.Option(help="Some of the recipes.")] = None,
-    percent: Annotated[list[str] | None, typer.Option(help="Some of the sizes.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seeds; 0 if there is none.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Photos to score on too.")] = None,
-    size: Annotated[int, typer.Option(help="Side of their centre crops.")] = 512,
-    plot: Annotated[Path | None, typer.Option(help="Picture to draw, PNG or SVG.")] = None,
+    out: Annotated[Path, typer.Argument(help="Picture to draw, PNG or SVG.")],
+    table: Annotated[
+        Path, typer.Option(help="CSV file of `benchmarks.ideas frontier`.")
+    ] = MEASURED,
 ) -> None:
-    lines: list[tuple[dict[str, Any], list[str]]] = [
-        (
-            {"recipe": name, "size": percentage, "seed": number},
-            [*RECIPES[name], *SIZES[percentage][name]],
-        )
-        for number in seed or [0]
-        for percentage in percent or SIZES
-        for name in recipe or RECIPES
-    ]
-    rows = measure_lines(lines, out, scored_sets(images, size))
-    print(markdown_table([list(rows[0]), *(list(row.values()) for row in rows)]))
-    if plot is not None:
-        frontier_figure(rows).savefig(plot, dpi=150)
+    frontier_figure(read_table(table)).savefig(out, dpi=150)
+
+
+def frontier_figure(rows: Sequence[Mapping[str, str]]) -> Figure:
+    """Plot the gaps over decoder MACs, with a line for each recipe and set of pictures.
+
+    A point is the mean over seeds; its bar is the 95% interval over pictures.
+    """
+    recipes: dict[str, dict[str, list[Mapping[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        recipes[row["row"].split(",")[0]][row["row"]].append(row)
+    figure = Figure(figsize=(10.4, 3.8), layout="constrained")
+    for axes, (score, title) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
+        axes.axhline(0, color="0.7", linewidth=1)
+        for color, (recipe, students) in enumerate(recipes.items()):
+            for prefix, (pictures, line) in SETS.items():
+                columns = ("decoder_macs", f"{prefix}{score}_gap", f"{prefix}{score}_half")
+                if columns[1] not in rows[0]:
+                    continue
+                macs, gaps, halves = zip(
+                    *sorted(
+                        [mean(float(row[column]) for row in seeds) for column in columns]
+                        for seeds in students.values()
+                    ),
+                    strict=True,
+                )
+                axes.errorbar(
+                    [100 * share for share in macs],
+                    gaps,
+                    halves,
+                    label=f"{recipe}, {pictures}",
+                    color=f"C{color}",
+                    linestyle=line,
+                    marker="o",
+                    markersize=4,
+                    linewidth=1.2,
+                    capsize=2,
+                )
+        set_style(axes, title)
+        axes.set_xlabel("decoder MACs, % of the teacher's")
+        axes.set_xlim(left=0)
+    figure.legend(
+        *axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2
+    )
+    return figure
 
 
 if __name__ == "__main__":

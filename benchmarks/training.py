@@ -1,27 +1,19 @@
-"""How fast is a step of distillation, against a plain loop as the original did it?
+"""How fast is a training step, compared with a plain loop on diffusers' models?
 
-    python -m benchmarks.training --out benchmarks/results/training.json
+    python -m benchmarks.training --out training
 
-Three variants in turns, each in a process of its own, on the teacher, photos and loss of the
-pipeline (run `dvc repro` first):
+A step on fixed random crops, in three ways:
 
-plain   diffusers' `AutoencoderDC` as teacher and student; in each step a crop is read, both models
-        encode and decode it whole, fp32
-ours    cached latents, decoders only, fp32
-fast    ours with bf16 and torch.compile
+plain loop    diffusers' `AutoencoderDC` as teacher and student, each encodes and decodes, fp32
+fp32          the trainer's own step on cached latents
+all switches  the same with bf16 and torch.compile
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import resource
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,156 +21,115 @@ import torch
 import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
+from torch.profiler import ProfilerActivity, profile
 
-from dcde.base.devices import best_device, device_name, synchronize
-from dcde.params.pipeline import Params
-from dcde.params.file import load_params
-from dcde.base.paths import LPIPS, MANIFEST, PARAMS, PRUNED, TEACHER
-from dcde.params.training import Recipe
+from benchmarks.pipeline import params_with, trainer_step
+from benchmarks.setting import Setting, about, teacher_of
+from dcde.base.processes import make_accelerator
 from dcde.base.results import write_metrics
-from dcde.data.crops import CropDataset
-from dcde.data.manifest import Manifest
 from dcde.data.pixels import to_model_range
-from dcde.data.plan import EpochPlan
-from dcde.distill.distill import distill
-from dcde.metrics.lpips import load_lpips
+from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE
-from dcde.model.checkpoint import read_model
-from dcde.model.costs import static_costs
+from dcde.model.costs import decoder_macs
 from dcde.model.diffusers_peer import diffusers_model
+from dcde.params.pipeline import Params
+from dcde.profile.latency import peak_memory_mib
 from dcde.report.tables import markdown_table
 
-VARIANTS = ("plain", "ours", "fast")
+PLAIN, FP32, ALL = "plain loop", "fp32", "all switches"
+FULL_SIZE = ("in-3x", "w4-v25")
+BATCHES = (4, 16)
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="How often each variant runs.")] = 3,
-    steps: Annotated[int, typer.Option(help="Steps in each measured epoch.")] = 30,
-    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
-    variant: Annotated[str | None, typer.Option(hidden=True)] = None,
+    out: Annotated[Path, typer.Option(help="Folder for training.json and traces.")],
+    preset: Annotated[list[str] | None, typer.Option(help="Presets; tiny if none.")] = None,
+    batch: Annotated[int, typer.Option()] = 4,
 ) -> None:
-    if variant is not None:
-        print(json.dumps(measure(variant, steps)))
-        return
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
-    for _ in range(rounds):
-        for name in VARIANTS:
-            command = [sys.executable, "-m", "benchmarks.training", "--variant", name]
-            done = subprocess.run(
-                [*command, "--steps", str(steps)], stdout=subprocess.PIPE, text=True, check=True
-            )
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
-    table = summarize(found)
-    device, bound = device_name(best_device()), mac_bound()
-    print(
-        f"\n{device}, medians of {rounds} rounds; by MACs alone ours is {bound:.2f} times plain\n"
-    )
-    rows = [["variant", "images/s", "times plain", "peak memory MiB"]]
-    for name, row in table.items():
-        speed, times = f"{row['images_per_s']:.2f}", f"{row['times_plain']:.2f}"
-        rows.append([name, speed, times, f"{row['peak_memory_mib']:.0f}"])
-    print(markdown_table(rows))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_metrics({**table, "mac_bound": bound, "device": device}, out)
+    out.mkdir(parents=True, exist_ok=True)
+    setting = Setting(out)
+    found = measure(setting, preset or ["tiny"], [batch])
+    head = ["preset", "batch", "way", "images_per_s", "times_plain", "peak_memory_mib"]
+    cells = ([row.get(key, "") for key in head] for row in found["rows"])
+    rows = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in cells]
+    print(f"{about(setting.device)['device']}\n\n{markdown_table([head, *rows])}")
+    write_metrics({**about(setting.device), **found}, out / "training.json")
 
 
-def summarize(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Medians over the rounds; the ratio is of variants of the same round."""
-    table = {}
-    for name, runs in found.items():
-        ratios = [
-            run["images_per_s"] / plain["images_per_s"]
-            for run, plain in zip(runs, found["plain"], strict=True)
-        ]
-        table[name] = {
-            "images_per_s": statistics.median(run["images_per_s"] for run in runs),
-            "peak_memory_mib": statistics.median(run["peak_memory_mib"] for run in runs),
-            "times_plain": statistics.median(ratios),
-        }
-    return table
+def measure(
+    setting: Setting, presets: Sequence[str] = FULL_SIZE, batches: Sequence[int] = BATCHES
+) -> dict[str, Any]:
+    """Return a row for each preset, batch and way."""
+    rate = setting.matmul_gflops_per_s(torch.bfloat16)
+    ways = [ALL, FP32, *([PLAIN] if importlib.util.find_spec("diffusers") else [])]
+    rows: list[dict[str, Any]] = []
+    for batch in map(setting.batch, batches):
+        for preset in presets:
+            for way in ways:
+                if setting.has_time(f"{preset}, batch {batch}, {way}"):
+                    rows.append(timed(setting, preset, batch, way, rate))
+                    torch._dynamo.reset()
+    plain = {(r["preset"], r["batch"]): r["ms"] for r in rows if r["way"] == PLAIN}
+    for row in rows:
+        if (ms := plain.get((row["preset"], row["batch"]))) is not None:
+            row["times_plain"] = ms / row["ms"]
+    return {"matmul_gflops_per_s": rate, "rows": rows}
 
 
-def measure(variant: str, steps: int) -> dict[str, float]:
-    """Images/s of the second and third epoch; the first warms up and compiles."""
-    params = load_params(PARAMS, Params)
-    marks: list[float] = []
-
-    def epoch_done() -> None:
-        synchronize(best_device())
-        marks.append(time.perf_counter())
-
-    if variant == "plain":
-        plain_loop(params, steps, epoch_done)
+def timed(setting: Setting, preset: str, batch: int, way: str, rate: float) -> dict[str, Any]:
+    recipe = recipe_of(preset, setting, batch, all_switches=way == ALL)
+    student, teacher = setting.model(preset), setting.model(teacher_of(preset))
+    images = batch_of(setting, teacher, recipe)
+    lpips = untrained_lpips().to(setting.device)
+    step: Callable[[], Any]
+    if way == PLAIN:
+        step = partial(plain_step(teacher, student, recipe, lpips), images["pixels"])
     else:
-        our_loop(params, steps, epoch_done, fast=variant == "fast")
-    images = steps * params.distill.batch_size
-    memory = (
-        torch.cuda.max_memory_allocated() / 2**20
-        if best_device().type == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    )
-    speeds = [images / (b - a) for a, b in itertools.pairwise(marks)]
-    return {"images_per_s": statistics.median(speeds), "peak_memory_mib": memory}
+        accelerator = make_accelerator(recipe.distill.precision)
+        step = partial(trainer_step(student, teacher, recipe, lpips, accelerator), images)
+    ms = setting.milliseconds(step, 8)
+    row = {"preset": preset, "batch": batch, "way": way, "images_per_s": 1000 * batch / ms}
+    row |= {"ms": ms, "peak_memory_mib": peak_memory_mib(step, setting.device)}
+    if way == ALL:
+        px = recipe.distill.crops.image_size
+        ours, theirs = (decoder_macs(m.config, px) for m in (student, teacher))
+        # A backward pass counts as two forward ones. LPIPS and PatchGAN are not counted.
+        row["share_of_matmul_rate"] = 2 * batch * (3 * ours + theirs) / ms / 1e6 / rate
+        row["waits_for_the_host"] = host_waits(setting, step, f"{preset}-{batch}")
+    return row
 
 
-def our_loop(params: Params, steps: int, epoch_done: Callable[[], None], *, fast: bool) -> None:
+def recipe_of(preset: str, setting: Setting, batch: int, *, all_switches: bool) -> Params:
+    """Return a preset's parameters at its image size, with bf16 and torch.compile or neither."""
     changes: dict[str, Any] = {
-        "epochs": 3,
-        "samples_per_epoch": steps * params.distill.batch_size,
-        "division_epoch": 1,
-        "validation_photos": 0,
-        "precision": "bf16" if fast else "fp32",
-        "compile": fast,
+        "distill.batch_size": batch,
+        "distill.samples_per_epoch": batch,
+        "distill.precision": "bf16" if all_switches else "fp32",
+        "distill.compile": all_switches and not setting.smoke,
+        "loss.stream": 0.0,  # the plain loop lacks these two terms
+        "loss.teacher_lpips": 0.0,
     }
-    terms = {"stream": 0.0, "teacher_lpips": 0.0}  # which the plain loop has not
-    loss = params.loss.model_copy(update=terms)
-    train = params.distill.model_copy(update=changes)
-    with tempfile.TemporaryDirectory() as folder:
-        distill(
-            read_model(PRUNED),
-            read_model(TEACHER),
-            Manifest.load(MANIFEST).train,
-            params.model_copy(update={"distill": train, "loss": loss}),
-            lpips_weights=LPIPS,
-            state_dir=Path(folder) / "state",
-            cache_dir=Path(folder) / "latents",
-            on_epoch=lambda epoch, model: epoch_done(),
-        )
+    if preset in FULL_SIZE or setting.smoke:
+        side = 64 if setting.smoke else 512
+        changes["distill.crops"] = {"image_size": side, "short_side": [side, side]}
+    return params_with(changes, preset)
 
 
-def plain_loop(params: Params, steps: int, epoch_done: Callable[[], None]) -> None:
-    """The original's loop: in each step crops are read, and both models encode and decode them."""
-    device = best_device()
-    teacher, student = (read_model(path).to(device) for path in (TEACHER, PRUNED))
-    step = plain_step(teacher, student, params, load_lpips(LPIPS).to(device))
-    distillation = params.distill
-    plan = EpochPlan(
-        Manifest.load(MANIFEST).train,
-        distillation.crops,
-        samples=steps * distillation.batch_size,
-        crops_per_image=distillation.crops_per_image,
-        seed=params.seed,
-    )
-    for epoch in range(3):
-        loader = DataLoader(
-            CropDataset(plan.crops(epoch)),
-            distillation.batch_size,
-            num_workers=params.runtime.loader_workers(),
-        )
-        for batch in tqdm(loader, desc=f"plain {epoch + 1}/3"):
-            step(batch["pixels"].to(device))
-        epoch_done()
+def batch_of(setting: Setting, teacher: DCAE, recipe: Params) -> dict[str, Tensor]:
+    """Draw fixed random crops and latents."""
+    params, generator = recipe.distill, torch.Generator().manual_seed(0)
+    side = params.crops.image_size
+    small, channels = side // teacher.config.downsampling, teacher.config.latent_channels
+    shape = (params.batch_size, 3, side, side)
+    pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    latent = torch.randn(params.batch_size, channels, small, small, generator=generator)
+    return {"pixels": pixels.to(setting.device), "latent": latent.to(setting.device)}
 
 
 def plain_step(
-    teacher: DCAE, student: DCAE, recipe: Recipe, lpips: nn.Module
+    teacher: DCAE, student: DCAE, recipe: Params, lpips: nn.Module
 ) -> Callable[[Tensor], None]:
-    """The original's step on pixels in uint8, from its description: whole models of diffusers,
-    hooks for the features, fp32."""
+    """Return the original's step on uint8 pixels: whole models of diffusers, hooks, fp32."""
     theirs, ours = (diffusers_model(model).requires_grad_(False) for model in (teacher, student))
     ours.train().decoder.requires_grad_(True)
     for frozen in (ours.decoder.norm_out, ours.decoder.conv_out):
@@ -207,19 +158,18 @@ def plain_step(
     return step
 
 
-def mac_bound() -> float:
-    """MACs of a plain step over those of ours; a decoder's backward counts as two forwards."""
-    params = load_params(PARAMS, Params)
-    size = params.distill.crops.image_size
-    teacher = static_costs(read_model(TEACHER).config, size)
-    student = static_costs(read_model(PRUNED).config, size)
-    image = torch.zeros(1, 3, size, size)
-    network = load_lpips(LPIPS)
-    with FlopCounterMode(display=False) as counter:  # of both images, and back to the pixels
-        network(image.requires_grad_(), image.detach()).sum().backward()
-    judge = counter.get_total_flops() // 2
-    decoders = teacher["decoder_macs"] + 3 * student["decoder_macs"] + judge
-    return (2 * teacher["encoder_macs"] + decoders) / decoders
+def host_waits(setting: Setting, step: Callable[[], Any], name: str) -> int:
+    """Count how often the program waits for the device in three steps, and save their trace."""
+    activities = [ProfilerActivity.CPU]
+    activities += [ProfilerActivity.CUDA] if setting.device.type == "cuda" else []
+    with profile(activities=activities) as profiler:
+        for _ in range(3):
+            step()
+    profiler.export_chrome_trace(str(setting.out / f"step-{name}.json.gz"))
+    waits = ["cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"]
+    if setting.device.type != "cuda":
+        waits = ["aten::_local_scalar_dense"]  # a number is read
+    return sum(event.count for event in profiler.key_averages() if event.key in waits)
 
 
 if __name__ == "__main__":

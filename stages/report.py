@@ -1,4 +1,4 @@
-"""Write the run as one page: table, pictures, charts, parameters."""
+"""Show the run on one page: tables, pictures, charts, parameters."""
 
 import json
 
@@ -12,7 +12,6 @@ from dcde.data.spread import spread
 from dcde.model.checkpoint import read_model
 from dcde.params.file import load_params
 from dcde.params.pipeline import Params
-from dcde.report.changes import read_changes
 from dcde.report.charts import read_curves
 from dcde.report.page import RunRecord, run_page
 from dcde.report.pictures import decode_pictures
@@ -37,7 +36,6 @@ def main() -> None:
         teacher=params.teacher.source,
         data=f"{params.data.source}, {len(crops)} crops for evaluation",
         params=paths.PARAMS.read_text(),
-        changes=read_changes(paths.PARAMS, paths.METRICS),
     )
     pictures = decode_pictures(models, [crops[i] for i in shown], [rows[i] for i in shown])
     with whole_file(paths.REPORT) as partial:

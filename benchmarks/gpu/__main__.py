@@ -1,12 +1,12 @@
-"""All that only a GPU can tell, in parts that are saved as soon as they are done.
+"""Measure all that needs a GPU, in parts that are saved as soon as they are done.
 
     python -m benchmarks.gpu --out gpu
     python -m benchmarks.gpu --out gpu --only decoding --only training
-    python -m benchmarks.gpu --out smoke --smoke    # every line of it, on thin models
+    python -m benchmarks.gpu --out smoke --smoke    # run every line, on thin models
 
-On one H100 it is to end within nine minutes: each part has a share of them, begins with what
-matters most, and names what it had no time for. Models have random weights; the weights of
-EfficientNet-Lite0 are used where `dvc repro download_metric_networks` has fetched them.
+It is meant to end within nine minutes on an H100: each part has its share of the time, begins with
+what matters most, and names what it left out. Models have random weights. EfficientNet-Lite0 is
+used if `dvc repro download_metric_networks` has fetched it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.gpu import correctness, decoding, evaluation, repair, runs, training
-from benchmarks.gpu.setting import Setting, about
-from dcde.base.devices import best_device
+from benchmarks import decoding, full_size, training
+from benchmarks.gpu import correctness, evaluation, runs
+from benchmarks.setting import Setting, about
 from dcde.base.results import write_metrics
 
 PARTS = {
@@ -27,10 +27,10 @@ PARTS = {
     "decoding": (decoding.measure, 0.35),
     "training": (training.measure, 0.25),
     "runs": (runs.measure, 0.1),
-    "repair": (repair.measure, 0.1),
+    "full_size": (full_size.measure, 0.1),
     "evaluation": (evaluation.measure, 0.1),
 }
-"""Name to what measures it, and its share of the time."""
+"""Name to the function that measures it, and its share of the time."""
 
 
 def main(
@@ -50,9 +50,9 @@ def main(
 
 
 def run_part(name: str, out: Path, minutes: float, *, smoke: bool) -> bool:
-    """Measure a part and save it; a part that fails is saved with its traceback."""
+    """Measure a part and save it; save the traceback of one that fails."""
     part, share = PARTS[name]
-    setting = Setting(best_device(), out, 60 * minutes * share, smoke=smoke)
+    setting = Setting(out, seconds=60 * minutes * share, smoke=smoke)
     result: dict[str, Any] = {}
     try:
         result = part(setting)

@@ -1,4 +1,4 @@
-"""Evaluation of 512 images with all metrics: images a second, and where the time goes."""
+"""How many images a second does evaluation score with all metrics, and where does the time go?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.setting import Setting, random_pictures
+from benchmarks.setting import Setting, random_pictures
 from dcde.base.paths import METRIC_NETWORKS
 from dcde.data.crops import Crop
 from dcde.evaluate.evaluate import evaluate
@@ -18,7 +18,7 @@ NAMES = ("f32c32-in", "w4-v3", "in-6x")
 
 
 def measure(setting: Setting) -> dict[str, Any]:
-    """Three models on random pictures."""
+    """Evaluate three models on random pictures."""
     count, side = (4, 64) if setting.smoke else (512, 512)
     models = {name: setting.model(name) for name in NAMES}
     networks = (

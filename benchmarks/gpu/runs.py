@@ -1,4 +1,9 @@
-"""Whole small runs: killed and called again, or shared by two processes; both must end the same."""
+"""Do small runs end alike if one is killed and called again, and one is shared by two processes?
+
+    python -m benchmarks.gpu.runs FOLDER
+
+is the small run. FOLDER has photos/; it gets state/ while the run lasts, and student/ at the end.
+"""
 
 from __future__ import annotations
 
@@ -12,61 +17,80 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from benchmarks.gpu.setting import Setting, random_pictures, relative_error
-from dcde.model import DCAE
-from dcde.model.checkpoint import read_model
+from benchmarks.gpu.correctness import PRESET, TEACHER, decoder_weights, relative_error
+from benchmarks.pipeline import distilled, params_with
+from benchmarks.setting import Setting, random_pictures
+from dcde.base.processes import process_state, shared_run
+from dcde.data.folder import Photo
+from dcde.model.checkpoint import read_model, save_model
 from dcde.train.run_state import STATE
+
+PICTURES, SIDE = 5, 96
+CHANGES = {
+    "distill.epochs": 2,
+    "distill.division_epoch": 1,
+    "distill.samples_per_epoch": 20,
+    "distill.crops_per_image": 4,
+    "distill.validation_photos": 0,
+    "distill.crops": {"image_size": 64, "short_side": [64, 64], "flip": True},
+    "loss.lpips": 0.0,  # so that its weights need not be at hand
+    "gan.ratio": 10,
+    # AdamW's first steps have the same size whatever the gradient, so a large rate shows rounding.
+    "optimizer.lr": 1e-5,
+    "optimizer_d.lr": 1e-5,
+    "runtime.save_minutes": 1e-6,
+    "runtime.workers": 0,
+}
 
 
 def measure(setting: Setting) -> dict[str, Any]:
-    """How far the students are from that of a run alone, over how far its 10 steps moved it.
+    """Compare the students with one from a run alone, relative to how far 10 steps moved it.
 
-    A second run alone shows what of it is the device's noise.
+    A second run alone shows how much of that is the device's noise.
     """
-    before = weights(setting.thinned().model("w4-v3"))
-    with tempfile.TemporaryDirectory() as folder:
-        alone, again, killed, shared = (
-            photos_in(Path(folder) / name) for name in ("alone", "again", "killed", "shared")
-        )
-        finish(start(alone))
+    before = decoder_weights(setting.thinned().model(PRESET))
+    with tempfile.TemporaryDirectory() as name:
+        folders = {k: Path(name) / k for k in ("alone", "again", "killed", "shared")}
+        for folder in folders.values():
+            random_pictures(folder / "photos", PICTURES, SIDE)
+        finish(start(folders["alone"]))
         if not setting.smoke:
-            finish(start(again))
-        state = kill_after_first_save(killed)
-        finish(start(killed))
-        finish(*(start(shared, rank) for rank in range(2)))
-        trained = weights(read_model(alone / "student"))
-        others = {} if setting.smoke else {"run once more": again}
-        others |= {
-            f"killed at step {state['position']['step']} and called again": killed,
-            "two processes on one device": shared,
+            finish(start(folders["again"]))
+        state = kill_after_first_save(folders["killed"])
+        finish(start(folders["killed"]))
+        finish(*(start(folders["shared"], rank) for rank in range(2)))
+        trained = {
+            k: decoder_weights(read_model(folder / "student")) - before
+            for k, folder in folders.items()
+            if (folder / "student").exists()
         }
-        return {
-            name: relative_error(weights(read_model(f / "student")) - before, trained - before)
-            for name, f in others.items()
-        }
-
-
-def photos_in(folder: Path) -> Path:
-    random_pictures(folder / "photos", 5, 96)
-    return folder
+    titles = {
+        "again": "run once more",
+        "killed": f"killed at step {state['position']['step']} and called again",
+        "shared": "two processes on one device",
+    }
+    return {
+        title: relative_error(trained[k], trained["alone"])
+        for k, title in titles.items()
+        if k in trained
+    }
 
 
 def start(folder: Path, rank: int | None = None) -> subprocess.Popen[str]:
-    """A process of its own; with a rank it is one of two."""
+    """Start a run in a process of its own, or one of two that share it."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     if rank is not None:
         # LOCAL_RANK is the number of the device.
         env |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
         env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(folder)}
         env |= {"TORCHELASTIC_RUN_ID": "benchmark"}  # "several processes", where there is no GPU
-    command = [sys.executable, "-m", "benchmarks.gpu.small_run", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.gpu.runs", str(folder)]
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
 
 def free_port(folder: Path) -> str:
-    """One that nobody listens on; the same for all processes of a folder."""
+    """Find a free port once for all processes of a folder."""
     kept = folder / "port"
     if not kept.exists():
         with socket.socket() as listener:
@@ -76,10 +100,10 @@ def free_port(folder: Path) -> str:
 
 
 def finish(*runs: subprocess.Popen[str]) -> None:
-    """Wait for all of them.
+    """Wait for all runs.
 
     Raises:
-        RuntimeError: with what a run that failed has printed last.
+        RuntimeError: with the last output of a run that failed.
     """
     for run in runs:
         _, errors = run.communicate()
@@ -88,7 +112,7 @@ def finish(*runs: subprocess.Popen[str]) -> None:
 
 
 def kill_after_first_save(folder: Path) -> dict[str, Any]:
-    """Start a run and kill it once it has saved a state; that state."""
+    """Start a run, kill it once it has saved a state, and return that state."""
     run, saved = start(folder), folder / "state" / STATE
     while not saved.exists():
         if run.poll() is not None:
@@ -100,6 +124,24 @@ def kill_after_first_save(folder: Path) -> dict[str, Any]:
     return state
 
 
-def weights(model: DCAE) -> Tensor:
-    """All of the decoder's, as one vector on the CPU."""
-    return torch.cat([p.detach().flatten().cpu() for p in model.decoder.parameters()])
+def small_run(folder: Path) -> None:
+    if "RANK" in os.environ:  # NCCL refuses two processes on one GPU
+        torch.distributed.init_process_group("gloo")
+    setting = Setting(folder, smoke=True)
+    state_dir = folder / "state"
+    with shared_run(state_dir):
+        student = distilled(
+            setting.model(PRESET),
+            setting.model(TEACHER),
+            tuple(Photo(str(path), SIDE, SIDE) for path in sorted((folder / "photos").iterdir())),
+            params_with(CHANGES, PRESET),
+            lpips_weights=Path("none"),
+            state_dir=state_dir,
+            cache_dir=state_dir / "latents",
+        )
+        if process_state().is_main_process:
+            save_model(student, folder / "student")
+
+
+if __name__ == "__main__":
+    small_run(Path(sys.argv[1]))

@@ -39,8 +39,5 @@ PROFILE_PLOTS = Path("plots/profile")
 PROFILE_COSTS = PROFILE_PLOTS / "costs.csv"
 PROFILE_DECODING = PROFILE_PLOTS / "decoding.csv"
 
-METRICS = (PRUNE_METRICS, EVAL_METRICS, PROFILE_METRICS)
-"""What is compared between runs."""
-
 REPORT = Path("report/index.html")
 EXPERIMENTS_REPORT = Path("report/experiments.html")

@@ -7,11 +7,11 @@ import typer
 from dcde.commands.cache import cache
 from dcde.commands.check import check
 from dcde.commands.eval import eval_command
+from dcde.commands.experiments import experiments
 from dcde.commands.export import export
 from dcde.commands.preset import preset
 from dcde.commands.push import push
 from dcde.commands.reconstruct import reconstruct_command
-from dcde.commands.report import report
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -27,5 +27,5 @@ app.command("eval")(eval_command)
 app.command("reconstruct")(reconstruct_command)
 app.command()(export)
 app.command()(push)
-app.command()(report)
+app.command()(experiments)
 app.add_typer(cache, name="cache")

@@ -11,12 +11,12 @@ import typer
 
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.paths import PARAMS, PRESETS
-from dcde.model import DecoderConfig
+from dcde.model import DCAEConfig, DecoderConfig
 from dcde.model.costs import decoder_macs
 from dcde.model.zoo import published_config
 from dcde.params.autoencoder import AutoencoderParams, is_autoencoder
 from dcde.params.file import read_raw, validate
-from dcde.params.overrides import changed, overrides
+from dcde.params.overrides import leaves, overrides
 from dcde.params.pipeline import Params
 from dcde.prune.shape import student_config
 
@@ -76,6 +76,22 @@ def preset_params(folder: Path, name: str) -> Params:
     return validate(read_preset(folder, name), Params, where=f"preset {name}")
 
 
+def preset_models(folder: Path, name: str) -> tuple[DCAEConfig, DCAEConfig]:
+    """Return the architectures of a preset's teacher and student.
+
+    Raises:
+        UserError: for a teacher that is not in the zoo, and as `preset_params`.
+    """
+    params = preset_params(folder, name)
+    teacher = published_config(params.teacher.source)
+    if teacher is None:
+        raise UserError(
+            f"preset {name}: teacher.source: found {params.teacher.source!r}, expected a model of "
+            "the zoo"
+        )
+    return teacher, student_config(teacher, params.prune)
+
+
 def preset(
     name: Annotated[str | None, typer.Argument(help="A name of presets/.")] = None,
     show_list: Annotated[
@@ -105,7 +121,8 @@ def _differences(name: str) -> dict[str, Any]:
         raw = validate(raw, Params, where=PARAMS.name).model_dump(mode="json")
         preset = preset_params(PRESETS, name).model_dump(mode="json")
         wanted = {**preset, **{key: raw[key] for key in KEPT}}
-    return {key: now for key, (_, now) in changed(raw, wanted).items()}
+    now = leaves(raw)
+    return {key: value for key, value in leaves(wanted).items() if now.get(key, ...) != value}
 
 
 def _table() -> str:
@@ -130,15 +147,9 @@ def _cells(name: str) -> list[str]:
     settings, about = read_preset(PRESETS, name), _read(PRESETS / f"{name}.yaml")[ABOUT]
     if is_autoencoder(settings):
         return [name, about]
-    params = preset_params(PRESETS, name)
-    teacher = published_config(params.teacher.source)
-    if teacher is None:
-        raise UserError(
-            f"preset {name}: teacher.source: found {params.teacher.source!r}, expected a model of "
-            "the zoo"
-        )
-    student = student_config(teacher, params.prune)
-    macs, full = (_macs(config, params.data.eval_size) for config in (student, teacher))
+    teacher, student = preset_models(PRESETS, name)
+    size = preset_params(PRESETS, name).data.eval_size
+    macs, full = (_macs(config, size) for config in (student, teacher))
     return [
         name,
         teacher.name,

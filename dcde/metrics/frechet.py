@@ -62,7 +62,8 @@ class Statistics:
         found_px = arrays.get("resolution", np.array(resolution))
         if found_px.shape or not np.issubdtype(found_px.dtype, np.integer):
             raise UserError(
-                f"{path}: resolution is {found_px}, expected the pictures' side in pixels"
+                f"{path}: resolution has shape {list(found_px.shape)} and type {found_px.dtype}, "
+                "expected an integer, the side of the pictures in pixels"
             )
         if found_px != resolution:
             raise UserError(

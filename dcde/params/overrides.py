@@ -22,21 +22,6 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two trees of settings, as `section.key` to its two values.
-
-    A missing value counts as None. A section that only one tree has is one value.
-    """
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in {**then, **now}:
-        old, new = then.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found |= {f"{key}.{name}": pair for name, pair in changed(old, new).items()}
-        elif old != new:
-            found[key] = (old, new)
-    return found
-
-
 def overrides(settings: Mapping[str, Any]) -> list[str]:
     """Return `section.key=value` for each setting, as Hydra's parser reads it, which DVC uses."""
     return [f"{name}={value_text(value)}" for name, value in settings.items()]

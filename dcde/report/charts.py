@@ -1,4 +1,4 @@
-"""Charts of a run as SVG."""
+"""Draw the charts of a run as SVG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLISHED = {
     "w4-v25": (30.5, 26.22011 - 26.2547, 0.12579 / 0.0783),
 }
 """Published students of dc-ae-f32c32 (ImageNet, 512 px): decoder MACs in percent of the teacher's,
-PSNR minus the teacher's in dB, LPIPS over the teacher's."""
+difference in PSNR in dB, ratio of LPIPS."""
 
 
 Curve = tuple[list[float], list[float]]
@@ -26,7 +26,7 @@ Curve = tuple[list[float], list[float]]
 
 
 def read_curves(folder: Path) -> dict[str, Curve]:
-    """dvclive's curves below a folder: name ("loss/image") to steps and values."""
+    """Read DVCLive's curves below a folder, by names such as "loss/image"."""
     curves = {}
     for path in sorted(folder.rglob("*.tsv")):
         with path.open(newline="") as file:
@@ -41,7 +41,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
 
 
 def curve_chart(title: str, curves: Mapping[str, Curve], *, log: bool) -> Markup:
-    """Curves over steps, as SVG."""
+    """Plot curves over steps."""
     figure, axes = _figure(title)
     for name, (steps, values) in curves.items():
         axes.plot(steps, values, label=name, linewidth=1)
@@ -53,10 +53,10 @@ def curve_chart(title: str, curves: Mapping[str, Curve], *, log: bool) -> Markup
 
 
 def quality_charts(points: Mapping[str, tuple[float, float, float]]) -> list[Markup]:
-    """PSNR and LPIPS against the teacher's over decoder MACs, as SVG.
+    """Plot PSNR and LPIPS, compared with the teacher's, over decoder MACs.
 
     Args:
-        points: name to (MACs in percent, PSNR difference in dB, LPIPS ratio), as `PUBLISHED`.
+        points: name to values as in `PUBLISHED`.
     """
     charts = []
     panels = (
@@ -72,7 +72,7 @@ def quality_charts(points: Mapping[str, tuple[float, float, float]]) -> list[Mar
             axes.scatter(xs, ys, label=label, color=color)
             for name, x, y in zip(group, xs, ys, strict=True):
                 axes.annotate(name, (x, y), xytext=(5, 5), textcoords="offset points")
-        axes.margins(y=0.15)  # names of points stay below the title
+        axes.margins(y=0.15)  # keep the names of points below the title
         axes.set_xlim(0, 108)
         axes.set_xlabel("decoder MACs, % of the teacher's")
         figure.legend(frameon=False, loc="outside lower center", ncols=4)
@@ -88,16 +88,16 @@ def _figure(title: str) -> tuple[Figure, Any]:
 
 
 def set_style(axes: Any, title: str) -> None:
-    """How every chart looks."""
+    """Make every chart look the same."""
     axes.set_title(title, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 
 
 def svg(figure: Figure) -> Markup:
-    """A figure as text that a page can hold; the same figure is the same text."""
+    """Return a figure as text for a page; the same figure gives the same text."""
     buffer = io.StringIO()
-    # Text stays text; a fixed salt and no date make the same figure the same file.
+    # By default matplotlib writes the date, and salts the ids of elements at random.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dcde"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Several runs on one page: what `dvc exp show` knows, as a table and two charts."""
+"""Show several runs on one page: the results of `dvc exp show` as a table and two charts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dcde.report.charts import quality_charts
 from dcde.report.render import html_table, render
 
 NEEDED = ("student.psnr_db", "student.lpips", "gap.psnr_db", "student.decoder_macs_saved_percent")
-"""Metrics that a run has once it has finished."""
+"""Metrics that every finished run has."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A finished run with what it changed against the commit that it started from."""
+    """A finished run, and its changes to the commit that it started from."""
 
     name: str
     changed: Mapping[str, Any]
@@ -34,16 +34,16 @@ class Experiment:
 
     @property
     def point(self) -> tuple[float, float, float]:
-        """As `quality_charts` takes it."""
+        """The values that `quality_charts` takes."""
         lpips_ratio = self.metrics["student.lpips"] / self.metrics["teacher.lpips"]
         return (self.decoder_macs_percent, self.metrics["gap.psnr_db"], lpips_ratio)
 
 
 def read_experiments() -> list[Experiment]:
-    """The commit at hand and all finished experiments on it, oldest first.
+    """Read the run of the current commit and all finished experiments on it, oldest first.
 
     Raises:
-        UserError: if DVC can't tell, or there are none that finished.
+        UserError: if this is no DVC repository, or no run has finished.
     """
     from dvc.api import exp_show  # slow to import
     from dvc.exceptions import DvcException
@@ -59,7 +59,7 @@ def read_experiments() -> list[Experiment]:
         raise UserError("no finished run found, expected one: `dvc repro` or `dvc exp run` first")
     base: Mapping[str, Any] = next((row for row in rows if row["typ"] == "baseline"), {})
     params = list(leaves(yaml.safe_load(PARAMS.read_text())))
-    # DVC lists the commit, then its experiments from the newest on.
+    # DVC lists the commit first, then its experiments, newest first.
     oldest_first = sorted(reversed(finished), key=lambda row: row["typ"] != "baseline")
     return [_experiment(row, base, params) for row in oldest_first]
 
@@ -71,7 +71,7 @@ def _experiment(row: Mapping[str, Any], base: Mapping[str, Any], params: list[st
 
 
 def experiments_page(experiments: list[Experiment]) -> str:
-    """HTML of all runs: what each changed, what came of it."""
+    """Return the HTML of all runs: what each changed, and its results."""
     rows = []
     for run in experiments:
         found = run.metrics

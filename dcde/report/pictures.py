@@ -1,4 +1,4 @@
-"""Pictures that the page's viewer compares: the same one as input and as each model decodes it."""
+"""Make the pictures that the page's viewer compares: an input, and how each model decodes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEBP_QUALITY = 95
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in several versions of one size, with a line about it."""
+    """A picture in several versions of the same size."""
 
     caption: str
     width: int
@@ -30,14 +30,14 @@ class Picture:
     height: int
     """In pixels."""
     images: Mapping[str, str]
-    """Name to URI: the data itself, or a file's place as the page sees it."""
+    """Name to URI: the data itself, or a path relative to the page."""
 
 
 @torch.inference_mode()
 def decode_pictures(
     models: Mapping[str, DCAE], crops: Sequence[Crop], rows: Sequence[Mapping[str, Any]]
 ) -> list[Picture]:
-    """Encode and decode crops by each model.
+    """Encode and decode crops with each model.
 
     Args:
         rows: the scores of each crop, see `dcde.evaluate.evaluate.image_rows`.
@@ -60,7 +60,7 @@ def decode_pictures(
 
 
 def _data_uri(pixels: Tensor) -> str:
-    """(3, H, W) uint8 as a WebP picture in a URI."""
+    """Return (3, H, W) uint8 pixels as a URI that holds a WebP picture."""
     buffer = io.BytesIO()
     picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
     picture.save(buffer, "WEBP", quality=WEBP_QUALITY)

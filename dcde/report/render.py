@@ -1,4 +1,4 @@
-"""The page's template, filled in."""
+"""Fill in the template of the page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from dcde.report.pictures import Picture
 
 
 def render(pictures: Sequence[Picture], **values: Any) -> str:
-    """The page from `dcde/report/page.html`, whose variables `values` are, as one file.
-
-    Sections that get nothing to show are left out.
+    """Return `dcde/report/page.html` as one file, without the sections that have no values.
 
     Args:
-        pictures: what its viewer shows, with versions of the same names.
+        pictures: for the viewer; all have versions of the same names.
+        values: the variables of the template.
     """
     room = files("dcde.report")
     environment = Environment(
@@ -28,7 +27,7 @@ def render(pictures: Sequence[Picture], **values: Any) -> str:
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table of escaped cells."""
+    """Return a table with escaped cells."""
     head = Markup("").join(Markup("<th>{}</th>").format(cell) for cell in header)
     body = Markup("").join(
         Markup("<tr>{}</tr>").format(

@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics as JSON that DVC can compare, and pictures side by side."""
+"""Write tables in Markdown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SCORES = {
     "fid": "FID",
     "fd_lite0": "fd_lite0",
 }
-"""Scores and how tables call them, in their order."""
+"""Scores and their names in tables, in order."""
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
-    """A Markdown table of models and their scores."""
+    """Tabulate the scores of models."""
     shown = [key for key in SCORES if any(key in values for values in scores.values())]
     rows = [["model", *(SCORES[key] for key in shown)]]
     for name, values in scores.items():
@@ -24,7 +24,7 @@ def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first of which is the head, aligned for those who read the source."""
+    """Align the columns of rows; the first row is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     lines.insert(1, ["-" * width for width in widths])

@@ -32,7 +32,7 @@ function draw() {
 
 function resize() {
   const { width, height } = pictures[shown];
-  // All of a picture is to be seen, but of a very small one no pixel larger than 8.
+  // Show the whole picture, but never enlarge a pixel to more than 8.
   const fit = Math.min(8, panes[0].clientWidth / width, (0.85 * innerHeight) / height);
   const scale = $("size").value === "fit" ? fit : Number($("size").value);
   for (const pair of pairs) {
@@ -68,7 +68,7 @@ addEventListener("resize", resize);
 addEventListener("keydown", (event) => {
   const step = { n: 1, p: -1 }[event.key];
   if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
-  event.preventDefault(); // a list that has the focus would go to a name of that letter
+  event.preventDefault(); // a focused list would jump to a name with that letter
   show(shown + step);
 });
 draw();

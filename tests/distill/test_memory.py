@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.memory import PRESET, peak_gib
-from dcde.commands.preset import preset_params
+from benchmarks.memory import step_gib
 from dcde.data.folder import Photo
 from dcde.distill.memory import LiveBytes, step_bytes
 from tests.helpers.distill_run import models, recipe, run_distill
@@ -28,17 +27,14 @@ def test_bytes_are_counted_while_they_live() -> None:
         assert (live.now, live.peak) == (0, 8000)
 
 
-def test_w4_v3_at_512_px_fits_24_gb() -> None:
+def test_w4_v3_at_512_px_fits_24_gb(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer's own step, with 8 GB to spare for what the count leaves out.
 
     Recomputing blocks takes less.
     """
-    recipe = preset_params(ROOT / "presets", PRESET)
-
-    def peak(checkpoint: bool) -> float:
-        return peak_gib(recipe, batch_size=4, precision="fp32", checkpoint=checkpoint)
-
-    assert 3 < peak(True) < 0.7 * peak(False) < peak(False) < 17
+    monkeypatch.chdir(ROOT)
+    kept, recomputed = (step_gib("fp32", checkpoint, batch_size=4) for checkpoint in (False, True))
+    assert 3 < recomputed < 0.7 * kept < kept < 17
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dcde.base.paths import EVAL_METRICS, REPORT
+from dcde.base.paths import EVAL_METRICS
 from tests.helpers.tiny import run
 from tests.helpers.workspace import change_params, commit, dcde, dvc, git, identify, ran
 
@@ -47,20 +47,6 @@ def test_an_experiments_metrics_say_what_it_bought(tried: Path) -> None:
     assert "loss.gamma" in json.loads(dvc(tried, "params", "diff", "--json"))["params.yaml"]
 
 
-def test_an_experiments_report_says_what_it_changed_and_how_to_make_it_again(tried: Path) -> None:
-    page = (tried / REPORT).read_text()
-    assert "<tr><td>loss.gamma</td><td>0.0</td><td>0.3</td></tr>" in page
-    committed, experiment = (
-        json.loads(text)["student"]["psnr_db"]
-        for text in (git(tried, "show", f"HEAD:{EVAL_METRICS}"), (tried / EVAL_METRICS).read_text())
-    )
-    row = f"<td>student.psnr_db</td><td>{committed:g}</td><td>{experiment:g}</td>"
-    assert row in page and "<td>teacher.psnr_db</td>" not in page
-    head = git(tried, "rev-parse", "--short", "HEAD").strip()
-    assert f"on commit {head}:</p>\n" in page
-    assert '<pre class="command">dvc exp run -S loss.gamma=0.3</pre>' in page
-
-
 def test_table_of_experiments_fits_a_screen(tried: Path) -> None:
     """With the README's options: what was changed and the scores, without checksums and gaps."""
     options = ("--only-changed", "--drop", ".*/.*|.*yaml|gap")
@@ -73,7 +59,7 @@ def test_table_of_experiments_fits_a_screen(tried: Path) -> None:
 def test_experiments_are_shown_on_one_page(tried: Path) -> None:
     """The commit's own run, then the experiment on it."""
     page = tried / ".dcde/experiments.html"
-    dcde(tried, "report", "--exps", "--out", str(page))
+    dcde(tried, "experiments", "--out", str(page))
     rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), flags=re.DOTALL)[1:]
     cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, flags=re.DOTALL) for row in rows]
     assert [row[1] for row in cells] == ["", "loss.gamma=0.3"]
@@ -108,7 +94,7 @@ def test_apply_branch_and_checkout_bring_results_back(tried: Path) -> None:
     assert (tried / EVAL_METRICS).read_text() == committed
 
 
-def test_push_and_pull_bring_a_run_to_a_new_clone(tried: Path, tmp_path: Path) -> None:
+def test_a_new_clone_pulls_a_run_and_stays_clean(tried: Path, tmp_path: Path) -> None:
     remote, clone = tmp_path / "remote", tmp_path / "clone"
     dvc(tried, "remote", "add", "-d", "shared", str(remote))
     commit(tried, "remote")
@@ -118,6 +104,11 @@ def test_push_and_pull_bring_a_run_to_a_new_clone(tried: Path, tmp_path: Path) -
     dvc(clone, "pull")
     assert CLEAN in dvc(clone, "status")
     assert ran(dvc(clone, "repro")) == set()
+    dvc(clone, "repro", "--force", "--single-item", "report")  # the page depends on results alone
+    assert git(clone, "status", "--porcelain") == ""
+    assert ran(dvc(clone, "exp", "run", "-S", "runtime.save_minutes=2")) == {"report"}
+    forget_changes(clone)
+    dvc(clone, "checkout")
     assert CLEAN in dvc(clone, "status")
 
 

@@ -128,8 +128,3 @@ def test_paths_are_those_of_dvc_yaml() -> None:
 def test_registered_artifacts_are_outputs() -> None:
     artifacts = {name: entry["path"] for name, entry in PIPELINE["artifacts"].items()}
     assert artifacts == {"teacher": str(paths.TEACHER), "student": str(paths.STUDENT)}
-
-
-@pytest.mark.parametrize("name", sorted(STAGES))
-def test_stage_has_a_description(name: str) -> None:
-    assert PIPELINE["stages"][name]["desc"]

@@ -1,4 +1,4 @@
-"""`dcde report --exps` where there is nothing to show; test_pipeline has what it shows."""
+"""`dcde experiments` with nothing to show; test_dvc_commands checks what it shows."""
 
 from __future__ import annotations
 
