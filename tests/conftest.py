@@ -41,7 +41,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photo_list(photos: Path) -> tuple[Photo, ...]:
     from dcde.data.folder import check_images, list_images
 
-    return tuple(check_images(list_images(photos), "refuse"))
+    return tuple(check_images(list_images(photos)))
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,9 @@ def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, params: P
             student, teacher.decoder, plain, accelerator, lambda: lpips, projections
         )
         adversary = learner.adversary
-        nets = [student, teacher, lpips, learner.net, *([adversary.net] if adversary else [])]
+        nets: list[nn.Module] = [student, teacher, learner.net]
+        nets += [lpips] if how.validation_photos or params.loss.needs("lpips") else []
+        nets += [adversary.net] if adversary is not None else []
         batch_size, side = how.batch_size, how.crops.image_size
         channels, small = teacher_config.latent_channels, side // teacher_config.downsampling
         live = LiveBytes()

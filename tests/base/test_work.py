@@ -93,7 +93,7 @@ def test_a_run_is_refused_while_another_process_is_at_it(tmp_path: Path) -> None
     )
     assert child.stdout is not None and child.stdout.readline() == "held\n"
     with (
-        pytest.raises(UserError, match="abc: another process is at work on this very run"),
+        pytest.raises(UserError, match="abc: another process is working on this run"),
         shared_run(folder),
     ):
         pass

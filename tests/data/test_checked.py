@@ -37,7 +37,7 @@ def test_what_was_read_is_not_read_again(folder: Path, tmp_path: Path) -> None:
     assert photos == [*first, Photo(str(paths[2]), 20, 10)]
     assert len(checked.read_text().splitlines()) == 3  # nothing is put down twice
     with pytest.raises(UserError, match="not a readable image"):
-        check_images(paths, "refuse")
+        check_images(paths)
 
 
 def test_what_changed_is_read_again(folder: Path, tmp_path: Path) -> None:

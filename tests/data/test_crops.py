@@ -41,7 +41,7 @@ def damaged(photos: Path, folder: Path) -> Path:
 def test_bad_images_are_skipped_by_name(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = check_images(list_images(damaged(photos, tmp_path)), "skip")
+    good = check_images(list_images(damaged(photos, tmp_path)))
     assert [Path(p.path).name for p in good] == ["coffee.png", "rocket.jpg"]
     assert (good[1].width, good[1].height) == (640, 427)
     out = capsys.readouterr().out
@@ -50,13 +50,13 @@ def test_bad_images_are_skipped_by_name(
 
 def test_bad_images_are_refused_by_name(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cut\.jpg: not a readable image .* and 1 more"):
-        check_images(list_images(damaged(photos, tmp_path)), "refuse")
+        check_images(list_images(damaged(photos, tmp_path)))
 
 
 def test_no_good_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("x")
     with pytest.raises(UserError, match="none of the 1 images could be read"):
-        check_images(list_images(tmp_path), "skip")
+        check_images(list_images(tmp_path))
 
 
 def test_imagenet_layout_is_used_as_it_is(photos: Path, tmp_path: Path) -> None:
@@ -64,16 +64,16 @@ def test_imagenet_layout_is_used_as_it_is(photos: Path, tmp_path: Path) -> None:
         folder = tmp_path / split / "n01440764"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((photos / "rocket.jpg").read_bytes())
-    train, val = split_photos(tmp_path, 0.5, "refuse")
+    train, val = split_photos(tmp_path, 0.5)
     assert [Path(p.path).name for p in train] == ["a.JPEG", "b.JPEG"]
     assert [Path(p.path).name for p in val] == ["c.JPEG"]
 
 
 def test_split_is_by_photo_and_stable(photos: Path) -> None:
-    train, val = split_photos(photos, 0.4, "refuse")
+    train, val = split_photos(photos, 0.4)
     assert (len(train), len(val)) == (3, 2)
     assert not set(train) & set(val)
-    assert split_photos(photos, 0.4, "refuse") == (train, val)
+    assert split_photos(photos, 0.4) == (train, val)
 
 
 def test_a_bad_photo_takes_no_place_in_the_split(photos: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_bad_photo_takes_no_place_in_the_split(photos: Path, tmp_path: Path) -
         (tmp_path / name).write_bytes((photos / name).read_bytes())
     for number in range(20):  # one of them has the smallest hash
         (tmp_path / f"{number}.jpg").write_bytes(b"no image")
-    train, val = split_photos(tmp_path, 0.1, "skip")
+    train, val = split_photos(tmp_path, 0.1)
     assert {Path(p.path).name for p in (*train, *val)} == {"rocket.jpg", "coffee.png"}
     assert len(train) == len(val) == 1
 
@@ -89,7 +89,7 @@ def test_a_bad_photo_takes_no_place_in_the_split(photos: Path, tmp_path: Path) -
 def test_one_image_cannot_be_split(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes((photos / "rocket.jpg").read_bytes())
     with pytest.raises(UserError, match="found 1 readable image, expected at least 2"):
-        split_photos(tmp_path, 0.5, "skip")
+        split_photos(tmp_path, 0.5)
 
 
 def test_random_crop_comes_from_the_seed_and_fits(photo_list: tuple[Photo, ...]) -> None:

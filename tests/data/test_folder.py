@@ -57,8 +57,8 @@ def test_extreme_shapes_are_bad_images(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"line\.png: found 6000 x 1 pixels, expected a shape at most 32 times as"
     ):
-        check_images(list_images(tmp_path), "refuse")
-    (photo,) = check_images(list_images(tmp_path), "skip")
+        check_images(list_images(tmp_path))
+    (photo,) = check_images(list_images(tmp_path))
     assert Path(photo.path).name == "strip.png"
     assert load_crop(eval_crops(photo, 256, 1)[0]).shape == (3, 256, 256)  # 256 x 8192, cut
 
@@ -74,7 +74,7 @@ def peak_mb():
 
 before = peak_mb()
 for name in sys.argv[1:]:
-    (photo,) = check_images([Path(name)], "refuse")
+    (photo,) = check_images([Path(name)])
     for crop in eval_crops(photo, 512, 2):
         assert load_crop(crop).shape == (3, 512, 512)
 print(peak_mb() - before)
@@ -105,9 +105,9 @@ def test_a_name_that_is_not_utf_8_is_named_at_the_check(
     picture(tmp_path / bad)
     message = r"schlecht \xfc.jpg: found a name that is not UTF-8"
     with pytest.raises(UserError, match=re.escape(message)):
-        check_images(list_images(tmp_path), "refuse")
+        check_images(list_images(tmp_path))
     capsys.readouterr()
-    assert [photo.path for photo in check_images(list_images(tmp_path), "skip")] == [str(good)]
+    assert [photo.path for photo in check_images(list_images(tmp_path))] == [str(good)]
     assert message in capsys.readouterr().out
 
 

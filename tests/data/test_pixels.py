@@ -51,7 +51,7 @@ def test_a_photo_whose_exif_is_broken_is_read_as_it_is(tmp_path: Path) -> None:
 
 def test_training_images_of_16_bits_keep_their_range(tmp_path: Path) -> None:
     path = save_16_bit(tmp_path / "deep.png")
-    (photo,) = check_images([path], "refuse")
+    (photo,) = check_images([path])
     pixels = load_crop(Crop(photo.path, 64, 0, 0, 64))
     assert torch.equal(pixels[0, 0], torch.from_numpy((ramp(65535)[0] / 257).round()).byte())
 
@@ -108,7 +108,7 @@ def test_floating_point_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"f\.tif: .*found floating-point pixels, expected 8 or 16"):
         read_rgb(path)
     with pytest.raises(UserError, match="found floating-point pixels"):
-        check_images([path], "refuse")
+        check_images([path])
 
 
 def test_corrupt_and_huge_are_named(photos: Path, tmp_path: Path) -> None:
@@ -126,6 +126,6 @@ def test_huge_photo_of_a_data_set_is_named(photos: Path, tmp_path: Path) -> None
     Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
     message = r"huge\.png: found 10000 x 10000 pixels, expected at most 89\.5 megapixels; set data"
     with pytest.raises(UserError, match=message):
-        check_images([tmp_path / "huge.png"], "refuse")
+        check_images([tmp_path / "huge.png"])
     rocket = photos / "rocket.jpg"
-    assert [p.path for p in check_images([tmp_path / "huge.png", rocket], "skip")] == [str(rocket)]
+    assert [p.path for p in check_images([tmp_path / "huge.png", rocket])] == [str(rocket)]

@@ -27,7 +27,7 @@ def prepared(tmp_path: Path) -> tuple[Path, Path]:
     (tmp_path / "data").mkdir()
     record_files(folder, tmp_path / "data" / FILES)
     manifest = tmp_path / "data/manifest.json"
-    Manifest(tuple(check_images(list_images(folder), "skip")), ()).save(manifest)
+    Manifest(tuple(check_images(list_images(folder))), ()).save(manifest)
     return folder, manifest
 
 

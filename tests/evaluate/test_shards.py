@@ -178,7 +178,7 @@ def test_memory_does_not_grow_with_the_images(tiny_model: DCAE, tmp_path: Path) 
     for i in range(100):
         noise = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{i:03d}.png")
-    photos = check_images(list_images(tmp_path), "refuse")
+    photos = check_images(list_images(tmp_path))
     crops = [eval_crops(photo, 32, 1)[0] for photo in photos] * 100
     probe = Probe()
     result = measure(

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     evaluation.SHARD_IMAGES = 4
     model = DCAE(tiny_config())
     randomize(model)
-    photos = check_images(list_images(photo_folder), "refuse")
+    photos = check_images(list_images(photo_folder))
     with shared_run(folder / "state"):
         result = evaluation.evaluate(
             {"teacher": model.eval()},

@@ -24,7 +24,6 @@ def test_overrides_are_flat_and_without_spaces() -> None:
         None,
         [0, 1, 2],
         True,
-        {"decoder_macs": 0.35},
         "env OMP_NUM_THREADS=1 python",
         "0123456789",
         "12e4567",

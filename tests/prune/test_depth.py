@@ -196,7 +196,7 @@ def test_too_few_photos_to_repair_on_are_refused_before_anything_is_measured(
 ) -> None:
     with pytest.raises(
         UserError,
-        match=r"prune\.calibration_images: found .* of 32 px, .* least 2",
+        match=r"prune\.calibration_images: found .* of 32 px, .*least 2",
     ):
         prune(
             tiny_model,

@@ -198,9 +198,9 @@ def test_far_too_few_photos_are_refused(config: DCAEConfig, size: int, least: in
     photos = torch.empty(least, 3, size, size, device="meta")
     check_positions(config, least, len(photos), photos.shape[-1])
     name = r"prune\.calibration_images"
-    with pytest.raises(UserError, match=rf"{name}: found {least - 1}, of .* least {least}"):
+    with pytest.raises(UserError, match=rf"{name}: found {least - 1} of .* least {least}"):
         check_positions(config, least - 1, len(photos) - 1, photos.shape[-1])
-    with pytest.raises(UserError, match=rf"{name}: found 32, of which there are {least - 1}, of"):
+    with pytest.raises(UserError, match=rf"{name}: found 32 \(there are only {least - 1}\) of"):
         check_positions(config, 32, len(photos) - 1, photos.shape[-1])
 
 

@@ -100,13 +100,6 @@ def test_discriminator_steps_once_for_each_ratio_of_samples(
     assert list(curve(tmp_path, "loss/gamma")) == list(range(12))
 
 
-def test_without_gan_there_is_no_discriminator(photo_list: Photos, tmp_path: Path) -> None:
-    run_distill(photo_list, tmp_path, loss={"image": 1.0, "gamma": 0.0}, epochs=2)
-    assert not (tmp_path / "live/plots/metrics/loss/gamma.tsv").exists()
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert "discriminator" not in state
-
-
 def test_two_runs_are_equal(photo_list: Photos, tmp_path: Path) -> None:
     a, b = (run_distill(photo_list, tmp_path / name, epochs=2)[1] for name in ("a", "b"))
     assert same_weights(a, b)
