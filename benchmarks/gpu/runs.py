@@ -39,7 +39,6 @@ CHANGES = {
     # AdamW's first steps have the same size whatever the gradient, so a large rate shows rounding.
     "optimizer.lr": 1e-5,
     "optimizer_d.lr": 1e-5,
-    "runtime.save_minutes": 1e-6,
     "runtime.workers": 0,
 }
 

@@ -106,7 +106,7 @@ def test_a_new_clone_pulls_a_run_and_stays_clean(tried: Path, tmp_path: Path) ->
     assert ran(dvc(clone, "repro")) == set()
     dvc(clone, "repro", "--force", "--single-item", "report")  # the page depends on results alone
     assert git(clone, "status", "--porcelain") == ""
-    assert ran(dvc(clone, "exp", "run", "-S", "runtime.save_minutes=2")) == {"report"}
+    assert ran(dvc(clone, "exp", "run", "-S", "runtime.workers=0")) == {"report"}
     forget_changes(clone)
     dvc(clone, "checkout")
     assert CLEAN in dvc(clone, "status")
