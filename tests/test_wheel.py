@@ -63,7 +63,7 @@ def test_commands_work_where_there_is_no_repository(
         ["preset", "tiny"],
         ["preset", "--list"],
         ["check"],
-        ["report", "--exps"],
+        ["experiments"],
         ["cache", "list"],
     ]
     env = {
