@@ -121,7 +121,13 @@ def random_model(config: DCAEConfig) -> DCAE:
 
 
 def thin(config: DCAEConfig) -> DCAEConfig:
-    """Return the architecture with a sixteenth of the channels and at most two blocks a stage."""
+    """Cut an architecture to a sixteenth of its channels and at most two blocks in each stage.
+
+    One that is small already stays whole.
+    """
+
+    if config.decoder.widths[-1] < 32 * THINNER:  # heads of attention need 32 channels
+        return config
 
     def side(stages: Side) -> Side:
         changes: dict[str, Any] = {

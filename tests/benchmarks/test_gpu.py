@@ -61,11 +61,11 @@ def test_runs_killed_and_shared_end_like_one_alone(tmp_path: Path) -> None:
 
 
 def test_decoding_compares_with_diffusers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "GROUPS", {"sana": ("sana-4x",)})
+    monkeypatch.setattr(decoding, "GROUPS", {"sana": ("sana-4x",), "bundled": ()})
     setting = Setting(tmp_path, device=CPU, smoke=True)
-    rows = decoding.measure(setting, ["sana"], compiled=["sana"])["rows"]
+    rows = decoding.measure(setting, ["sana", "bundled"], compiled=["sana"])["rows"]
     ways = {"diffusers", "optimized", "plain", "diffusers, compiled", "optimized, compiled"}
-    assert {row["way"] for row in rows} == ways and len(rows) == 8
+    assert {row["way"] for row in rows} == ways and len(rows) == 11
     (student,) = (r for r in rows if (r["model"], r["way"]) == ("sana-4x", "optimized"))
     (teacher,) = (r for r in rows if (r["model"], r["way"]) == ("sana", "diffusers"))
     assert student["times_teacher_in_diffusers"] == teacher["latency_ms"] / student["latency_ms"]
