@@ -14,8 +14,9 @@ from dcde.base.errors import UserError, one_line_errors
 from dcde.base.results import write_metrics
 from dcde.base.work import work_dir
 from dcde.commands.options import SOURCES
+from dcde.data.check import check_images
 from dcde.data.crops import Crop, eval_crops
-from dcde.data.folder import check_images, list_images
+from dcde.data.folder import list_images
 from dcde.data.manifest import Manifest
 from dcde.evaluate.evaluate import evaluate
 from dcde.metrics.frechet import inception_network, lite0_network

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from dcde.base.paths import METRIC_NETWORKS
 from dcde.commands.app import app
 from dcde.data.crops import eval_crops
-from dcde.data.folder import check_images, list_images
+from dcde.data.check import check_images
+from dcde.data.folder import list_images
 from dcde.evaluate.evaluate import evaluate
 from dcde.metrics.frechet import lite0_network
 from dcde.metrics.lpips import load_lpips
@@ -55,7 +56,7 @@ def test_scores_are_those_of_evaluate_with_each_models_own_encoder(
     assert code == 0, printed
     scores = json.loads(Path("scores.json").read_text())
     assert scores["images"] == 5 and "5 crops of 64 px" in printed
-    crops = [eval_crops(p, 64, 1)[0] for p in check_images(list_images(photos), "refuse")]
+    crops = [eval_crops(p, 64, 1)[0] for p in check_images(list_images(photos))]
     for name, model in models.items():
         result = evaluate(
             {"model": model},

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from dcde.base.errors import UserError
 from dcde.data.crops import Crop, eval_crops
-from dcde.data.folder import Photo, check_images, list_images
+from dcde.data.check import check_images
+from dcde.data.folder import Photo, list_images
 from dcde.evaluate import evaluate as evaluation
 from dcde.metrics.frechet import Statistics
 from dcde.metrics.lpips import load_lpips
@@ -178,7 +179,7 @@ def test_memory_does_not_grow_with_the_images(tiny_model: DCAE, tmp_path: Path) 
     for i in range(100):
         noise = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{i:03d}.png")
-    photos = check_images(list_images(tmp_path), "refuse")
+    photos = check_images(list_images(tmp_path))
     crops = [eval_crops(photo, 32, 1)[0] for photo in photos] * 100
     probe = Probe()
     result = measure(

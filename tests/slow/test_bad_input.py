@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 
 from dcde.base.errors import UserError
 from dcde.commands.check import checked
+from dcde.data.check import check_images
 from dcde.data.crops import eval_crops, load_crop
-from dcde.data.folder import check_images, list_images
+from dcde.data.folder import list_images
 from dcde.metrics.frechet import Statistics
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
@@ -94,7 +95,7 @@ def photo(rng: random.Random, folder: Path) -> None:
     Image.fromarray(values.astype(np.uint8)).convert(mode).save(path)
     if rng.random() < 0.7:
         path.write_bytes(damaged(rng, path.read_bytes()))
-    for found in check_images(list_images(folder), "skip"):
+    for found in check_images(list_images(folder)):
         for crop in eval_crops(found, SHAPE[1], 5):
             assert load_crop(crop).shape == SHAPE
     assert [file.name for file in folder.iterdir()] == [path.name]
