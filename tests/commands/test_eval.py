@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from dcde.base.paths import METRIC_NETWORKS
 from dcde.commands.app import app
-from dcde.data.crops import eval_crops
 from dcde.data.check import check_images
+from dcde.data.crops import eval_crops
 from dcde.data.folder import list_images
 from dcde.evaluate.evaluate import evaluate
 from dcde.metrics.frechet import lite0_network

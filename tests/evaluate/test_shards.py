@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dcde.base.errors import UserError
-from dcde.data.crops import Crop, eval_crops
 from dcde.data.check import check_images
+from dcde.data.crops import Crop, eval_crops
 from dcde.data.folder import Photo, list_images
 from dcde.evaluate import evaluate as evaluation
 from dcde.metrics.frechet import Statistics
