@@ -3,7 +3,7 @@
 import shutil
 
 from autoencoder import paths
-from dcde.base.devices import best_device, loader_workers
+from dcde.base.devices import loader_workers
 from dcde.base.errors import one_line_errors
 from dcde.base.processes import shared_run
 from dcde.base.results import write_metrics, write_table
@@ -36,9 +36,7 @@ def main() -> None:
             lpips_metric=load_lpips(paths.LPIPS),
             networks=frechet_networks(paths.METRIC_NETWORKS, fid=False, resolution=size),
             workers=loader_workers(params.runtime.workers),
-            device=best_device(),
             state_dir=state_dir,
-            cache_dir=work_dir() / "references",
         )
         assert result is not None  # this is the only process
         before, after = result.scores["start"], result.scores["trained"]

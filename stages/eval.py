@@ -3,7 +3,7 @@
 import shutil
 
 from dcde.base import paths
-from dcde.base.devices import best_device, loader_workers
+from dcde.base.devices import loader_workers
 from dcde.base.errors import one_line_errors
 from dcde.base.processes import shared_run
 from dcde.base.results import write_metrics, write_table
@@ -12,11 +12,10 @@ from dcde.base.work import stage_key, work_dir
 from dcde.data.grid import reconstruction_grid, save_picture
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
-from dcde.evaluate.evaluate import evaluate, image_rows
-from dcde.evaluate.gap import gap_to_teacher
+from dcde.evaluate.evaluate import evaluate, gap_to_teacher, image_rows
 from dcde.evaluate.intervals import score_intervals, score_rows
 from dcde.metrics.lpips import load_lpips
-from dcde.metrics.weights import frechet_networks
+from dcde.metrics.weights import FID_STATS, frechet_networks
 from dcde.model.sources import read_made
 from dcde.params.file import load_params
 from dcde.params.pipeline import Params
@@ -30,20 +29,22 @@ def main() -> None:
     state_dir = work_dir() / "eval" / stage_key("eval")
     models = {name: read_made(folder) for name, folder in paths.MODELS.items()}
     say(f"{len(crops)} crops of {params.data.eval_size} px by {len(models)} models")
+    stats = paths.METRIC_NETWORKS / FID_STATS if params.eval.fid_stats else None
     with shared_run(state_dir):
         result = evaluate(
             models,
             crops,
             lpips_metric=load_lpips(paths.LPIPS),
             networks=frechet_networks(
-                paths.METRIC_NETWORKS, fid=params.eval.fid, resolution=params.data.eval_size
+                paths.METRIC_NETWORKS,
+                fid=params.eval.fid,
+                resolution=params.data.eval_size,
+                stats=stats,
             ),
             workers=loader_workers(params.runtime.workers),
-            device=best_device(),
             state_dir=state_dir,
-            cache_dir=work_dir() / "references",
         )
-        if result is None:  # the main process has it
+        if result is None:  # only the main process has it
             return
         shown = spread(crops, GRID_IMAGES)
         save_picture(reconstruction_grid(models, shown), paths.EVAL_PLOTS / "grid.jpg")

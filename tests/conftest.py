@@ -39,7 +39,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photo_list(photos: Path) -> tuple[Photo, ...]:
-    from dcde.data.folder import check_images, list_images
+    from dcde.data.check import check_images
+    from dcde.data.folder import list_images
 
     return tuple(check_images(list_images(photos)))
 

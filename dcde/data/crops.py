@@ -1,4 +1,4 @@
-"""Images from folders: finding and checking them, crops drawn from a seed, tensors in [-1, 1]."""
+"""Square crops of photos: drawn from a seed or fixed, and cut as tensors."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Crop(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For people: the file and where in it."""
+        """Name the file and the place in it, for people."""
         return f"{Path(self.path).name} at ({self.x}, {self.y}) of {self.short} px"
 
 
 def random_crop(photo: Photo, params: CropParams, seed: Sequence[int]) -> Crop:
-    """A crop drawn from the seed alone: scale, then position, then mirroring."""
+    """Draw a crop from the seed alone: its scale, then its position, then whether it is flipped."""
     rng = np.random.default_rng(seed)
     low, high = params.short_side
     native = min(photo.width, photo.height)
@@ -49,9 +49,9 @@ def random_crop(photo: Photo, params: CropParams, seed: Sequence[int]) -> Crop:
 
 
 def eval_crops(photo: Photo, size: int, count: int) -> list[Crop]:
-    """Fixed crops for evaluation, the first ADM's centre crop of the whole photo.
+    """Return fixed crops for evaluation: first ADM's center crop of the whole photo.
 
-    The others are cut at twice the scale where the photo has the pixels, at the corners in turn.
+    The others are the corners at up to twice that scale, if the photo has the pixels.
     """
     width, height = resized(photo, size)
     crops = [Crop(photo.path, size, (width - size) // 2, (height - size) // 2, size)]
@@ -63,7 +63,7 @@ def eval_crops(photo: Photo, size: int, count: int) -> list[Crop]:
 
 
 def resized(photo: Photo, short: int) -> tuple[int, int]:
-    """Width and height of the photo with its shorter side at `short` pixels (see `_resize`)."""
+    """Return width and height of the photo with its shorter side at `short` pixels."""
     width, height = photo.width, photo.height
     while min(width, height) >= 2 * short:
         width, height = width // 2, height // 2
@@ -72,7 +72,7 @@ def resized(photo: Photo, short: int) -> tuple[int, int]:
 
 
 def _resize(image: Image.Image, size: tuple[int, int], short: int) -> Image.Image:
-    """ADM's rule (Dhariwal and Nichol, arXiv 2105.05233), which the DC-AE authors evaluate by.
+    """Resize by ADM's rule (Dhariwal and Nichol, arXiv 2105.05233), as the DC-AE authors do.
 
     Halve by averaging while the shorter side is at least twice too long, then bicubic.
     """
@@ -83,11 +83,11 @@ def _resize(image: Image.Image, size: tuple[int, int], short: int) -> Image.Imag
 
 
 def load_crop(crop: Crop, *, draft: bool = False) -> Tensor:
-    """The crop's pixels, (3, size, size) uint8.
+    """Return the crop's pixels, (3, size, size) uint8.
 
     Args:
-        draft: decode a JPEG far larger than needed at a fraction of its size: several times
-            faster, and not exactly the pixels that `_resize` would give.
+        draft: decode a JPEG that is far larger than needed at a fraction of its size: several
+            times faster, with slightly different pixels.
 
     Raises:
         UserError: if the file can't be read any more.
@@ -97,7 +97,7 @@ def load_crop(crop: Crop, *, draft: bool = False) -> Tensor:
             size = resized(Photo(crop.path, *image.size), crop.short)
             if draft:
                 image.draft("RGB", size)
-            # Not turned as EXIF says: the field's figures come from ImageNet as it is stored.
+            # EXIF rotation is ignored, as in all published figures on ImageNet.
             rgb = _resize(to_rgb(image), size, crop.short)
     except OSError as error:
         raise UserError(f"{crop.path}: can't be read any more ({error})") from None
@@ -109,7 +109,7 @@ def load_crop(crop: Crop, *, draft: bool = False) -> Tensor:
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Crops as {"pixels": (3, size, size) uint8}; `draft` is `load_crop`'s."""
+    """Crops as {"pixels": (3, size, size) uint8}; see `load_crop` for `draft`."""
 
     def __init__(self, crops: Sequence[Crop], *, draft: bool = False) -> None:
         self.crops, self.draft = crops, draft
@@ -122,5 +122,5 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
 
 def load_images(photos: Sequence[Photo], size: int) -> Tensor:
-    """The centre crop of each photo, (B, 3, size, size) in [-1, 1]."""
+    """Return the center crop of each photo, (B, 3, size, size) in [-1, 1]."""
     return to_model_range(torch.stack([load_crop(eval_crops(p, size, 1)[0]) for p in photos]))

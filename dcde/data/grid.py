@@ -1,4 +1,4 @@
-"""Pictures side by side, for people to look at."""
+"""Show pictures side by side."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dcde.data.pixels import to_model_range, to_uint8
 
 
 def picture_grid(rows: Sequence[Mapping[str, Tensor]], captions: Sequence[str]) -> Image.Image:
-    """Pictures side by side: a row for each image, a column for each entry of `captions`.
+    """Return a sheet with a row for each image and a column for each caption.
 
     Args:
         rows: caption to picture, (3, H, W) uint8, all of one size.
-        captions: names of the columns, printed above them, larger above large pictures.
+        captions: printed above the columns, larger above large pictures.
     """
     height, width = rows[0][captions[0]].shape[1:]
     font_size = max(14, width // 32)
@@ -38,14 +38,14 @@ def picture_grid(rows: Sequence[Mapping[str, Tensor]], captions: Sequence[str]) 
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture, and the folder it lies in."""
+    """Write a picture, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, quality=92)
 
 
 @torch.inference_mode()
 def reconstruction_grid(models: Mapping[str, nn.Module], crops: Sequence[Crop]) -> Image.Image:
-    """Each crop beside what each autoencoder makes of it.
+    """Show each crop beside its reconstructions.
 
     Args:
         models: caption to autoencoder, (B, 3, H, W) in [-1, 1] to the same, all on one device.

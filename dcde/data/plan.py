@@ -1,4 +1,4 @@
-"""Which crops each epoch trains on, all drawn from the seed."""
+"""Plan the crops that each epoch trains on."""
 
 from __future__ import annotations
 
@@ -11,23 +11,13 @@ from dcde.data.folder import Photo
 from dcde.params.training import CropParams
 
 
-def plan_epoch(
-    n_photos: int, samples: int, crops_per_image: int, seed: int, epoch: int
-) -> list[tuple[int, int]]:
-    """The (photo, crop number) pairs of an epoch: each photo equally often, in random order."""
-    rng = np.random.default_rng([seed, epoch])
-    rounds = -(-samples // n_photos)
-    photos = np.concatenate([rng.permutation(n_photos) for _ in range(rounds)])[:samples]
-    numbers = rng.integers(crops_per_image, size=samples)
-    return [(int(p), int(c)) for p, c in zip(photos, numbers, strict=True)]
-
-
 @dataclass(frozen=True)
 class EpochPlan:
-    """Which crops each epoch trains on, in order, all drawn from the seed.
+    """The crops of each epoch, in order, all drawn from the seed.
 
     Args:
-        crops_per_image: how many crops of a photo there are to draw from.
+        samples: crops of an epoch.
+        crops_per_image: distinct crops of a photo to draw from.
     """
 
     photos: tuple[Photo, ...]
@@ -37,16 +27,21 @@ class EpochPlan:
     seed: int
 
     def crops(self, epoch: int) -> list[Crop]:
-        """The epoch's `samples` crops."""
+        """Return an epoch's crops: each photo equally often, in random order."""
         return [self._crop(*pair) for pair in self._pairs(epoch)]
 
     def distinct_crops(self, epochs: int) -> list[Crop]:
-        """Every crop that the first `epochs` draw, once, those of a photo together."""
+        """Return every crop of the first `epochs` once, those of a photo together."""
         pairs = {pair for epoch in range(epochs) for pair in self._pairs(epoch)}
         return list(dict.fromkeys(self._crop(*pair) for pair in sorted(pairs)))
 
     def _pairs(self, epoch: int) -> list[tuple[int, int]]:
-        return plan_epoch(len(self.photos), self.samples, self.crops_per_image, self.seed, epoch)
+        """Return the photo and the number of each crop."""
+        rng, n = np.random.default_rng([self.seed, epoch]), len(self.photos)
+        rounds = -(-self.samples // n)
+        photos = np.concatenate([rng.permutation(n) for _ in range(rounds)])[: self.samples]
+        numbers = rng.integers(self.crops_per_image, size=self.samples)
+        return [(int(p), int(c)) for p, c in zip(photos, numbers, strict=True)]
 
     def _crop(self, photo: int, number: int) -> Crop:
         return random_crop(self.photos[photo], self.crop_params, (self.seed, photo, number))

@@ -1,4 +1,4 @@
-"""A few of many items, at even intervals."""
+"""Pick a few of many items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def spread(items: Sequence[T], count: int) -> Sequence[T]:
-    """`count` of the items at even intervals, or all where there are fewer.
+    """Return `count` of the items at even intervals, or all if there are fewer.
 
     >>> spread("abcdefgh", 6)
     ['a', 'b', 'c', 'e', 'f', 'g']

@@ -1,8 +1,8 @@
-"""Scores of models on many pictures: in shards, over processes, resumable, in bounded memory.
+"""Score models on many pictures: in shards, over processes, resumable, in bounded memory.
 
 A shard of pictures is measured by one process, whatever their number, and saved; the shards are
-then summed in their order. So the result depends neither on how many processes there were nor on
-whether the run was stopped, and what grows with the count of pictures is one float a score.
+then summed in their order. So the result depends neither on the number of processes nor on
+interruptions, and the only thing that grows with the pictures is one float per score.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +19,36 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dcde.base.devices import channels_last
+from dcde.base.devices import best_device
 from dcde.base.errors import UserError
 from dcde.base.files import whole_file
 from dcde.base.processes import process_state
-from dcde.base.work import run_key
+from dcde.base.work import run_key, work_dir
 from dcde.data.crops import Crop, CropDataset
-from dcde.data.pixels import to_model_range, to_uint8
-from dcde.evaluate.shares import TimeShares
+from dcde.evaluate.measure import IMAGE_SCORES, ORIGINAL, Measure, Rows, without_reference
 from dcde.metrics.frechet import FrechetNetwork, Moments, Statistics, frechet_distance
 from dcde.metrics.inception import INCEPTION_FEATURES
-from dcde.metrics.pictures import psnr_db, ssim
 from dcde.model import DCAE
-from dcde.model.shared_encoders import SharedEncoders
 
 SHARD_IMAGES, BATCH_SIZE = 512, 8
-IMAGE_SCORES = ("psnr_db", "ssim", "lpips")
-"""What is measured of each picture and averaged."""
-ORIGINAL = "original"
-"""Where a shard holds the features of the pictures themselves."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured."""
+    """The scores of all models."""
 
     scores: dict[str, dict[str, float]]
     """Model to psnr_db, ssim, lpips (means over the pictures) and one distance for each network."""
     values: dict[str, dict[str, np.ndarray]]
     """Model to psnr_db, ssim and lpips of each picture, in the order of the crops."""
-    seconds: dict[str, float]
-    """Part of the work to what it took here; shards that were there already took nothing."""
 
 
 def image_rows(evaluation: Evaluation, crops: Sequence[Crop]) -> list[dict[str, Any]]:
-    """A row for each crop: its `crop` (name and place) and `<model>.<score>` of each."""
+    """Return a row for each crop: its name as `crop`, and each model's scores."""
     columns = {
         f"{model}.{score}": values
         for model, scores in evaluation.values.items()
@@ -69,6 +60,19 @@ def image_rows(evaluation: Evaluation, crops: Sequence[Crop]) -> list[dict[str, 
     ]
 
 
+def gap_to_teacher(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return student minus teacher for each score, and how much of pruning's loss was recovered.
+
+    `<score>_recovered` is (student - pruned) / (teacher - pruned): 0 as pruned, 1 as the teacher.
+    """
+    teacher, pruned, student = scores["teacher"], scores["pruned"], scores["student"]
+    gap = {name: student[name] - teacher[name] for name in teacher}
+    for name in ("psnr_db", "lpips"):
+        if lost := teacher[name] - pruned[name]:
+            gap[f"{name}_recovered"] = (student[name] - pruned[name]) / lost
+    return gap
+
+
 @torch.no_grad()
 def evaluate(
     models: Mapping[str, DCAE],
@@ -77,29 +81,27 @@ def evaluate(
     lpips_metric: nn.Module,
     networks: Sequence[FrechetNetwork],
     batch_size: int = BATCH_SIZE,
-    workers: int,
-    device: torch.device,
+    workers: int = 0,
+    device: torch.device | None = None,
     state_dir: Path,
-    cache_dir: Path,
+    cache_dir: Path | None = None,
 ) -> Evaluation | None:
-    """Measure each model on the same crops; None on all processes but the main one.
-
-    Each crop is encoded once for all models that share an encoder, as pruning leaves it untouched.
+    """Measure each model on the same crops; return None on all processes but the main one.
 
     Args:
-        state_dir: of this very run; shards found in it are not measured again.
-        cache_dir: where the originals' statistics are kept for runs with other models.
+        workers: processes that load images.
+        device: the best there is if None.
+        state_dir: of this run alone; shards found in it are not measured again.
+        cache_dir: keeps the originals' statistics for runs with other models; in the work folder
+            if None.
     """
-    process = process_state()
-    kept = _reference_files(networks, crops, cache_dir)
-    references = {n.name: _known_reference(n, kept[n.name], crops[0].size) for n in networks}
-    shares = TimeShares(device)
-    measure = _Measure(models, lpips_metric, networks, references, device, shares)
-    shards = [
-        range(start, min(start + SHARD_IMAGES, len(crops)))
-        for start in range(0, len(crops), SHARD_IMAGES)
-    ]
-    missing = [i for i in range(len(shards)) if not measure.is_whole(_shard_file(state_dir, i))]
+    process, device = process_state(), device or best_device()
+    kept = _reference_files(networks, crops, cache_dir or work_dir() / "references")
+    networks = [_with_reference(n, kept[n.name], crops[0].size) for n in networks]
+    firsts = range(0, len(crops), SHARD_IMAGES)
+    shards = [range(first, min(first + SHARD_IMAGES, len(crops))) for first in firsts]
+    files = [state_dir / f"shard_{i:05d}.safetensors" for i in range(len(shards))]
+    missing = [i for i, file in enumerate(files) if not _is_whole(file, networks)]
     if process.is_main_process:
         _warn_of_few(networks, len(crops))
     process.wait_for_everyone()  # before a process saves a shard that another has yet to look for
@@ -116,135 +118,60 @@ def evaluate(
         pin_memory=device.type == "cuda",
     )
     loaded = iter(loader)
+    cores = max(1, (os.cpu_count() or 1) // process.num_processes)
+    measure = Measure(models, lpips_metric, networks, device)
+    total, quiet = sum(map(len, batches)), not process.is_main_process
     with (
-        ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // process.num_processes)) as pool,
-        tqdm(
-            total=sum(map(len, batches)),
-            desc="evaluate",
-            unit="image",
-            disable=not process.is_main_process,
-        ) as bar,
+        ThreadPoolExecutor(cores) as pool,
+        tqdm(total=total, desc="evaluate", unit="image", disable=quiet) as bar,
     ):
         for i in mine:
-            rows: list[dict[str, np.ndarray]] = []
-            waiting: deque[Callable[[], dict[str, np.ndarray]]] = deque()
+            rows: list[Rows] = []
+            waiting: deque[Callable[[], Rows]] = deque()
             for _ in range(0, len(shards[i]), batch_size):
-                with shares.part("reading"):
-                    pixels = next(loaded)["pixels"]
+                pixels = next(loaded)["pixels"]
                 waiting.append(measure(pixels, pool))
-                if len(waiting) > 1:  # the device has the next batch, while the cores score this
+                if len(waiting) > 1:  # the device has the next batch while the cores score this one
                     rows.append(waiting.popleft()())
                 bar.update(len(pixels))
             rows += [finish() for finish in waiting]
-            with whole_file(_shard_file(state_dir, i)) as partial:
+            with whole_file(files[i]) as partial:
                 save_file({k: np.concatenate([r[k] for r in rows]) for k in rows[0]}, partial)
-    if mine and process.is_main_process:
-        tqdm.write(f"evaluate: {shares}")
     process.wait_for_everyone()
     if not process.is_main_process:
         return None
-    values, statistics = _sum_shards(
-        [_shard_file(state_dir, i) for i in range(len(shards))], list(models), networks
-    )
+    values, statistics = _sum_shards(files, list(models), networks)
     scores = {
         model: {score: float(column.mean()) for score, column in columns.items()}
         for model, columns in values.items()
     }
     for network in networks:
-        reference = references[network.name]
+        reference = network.reference
         if reference is None:
             reference = statistics[f"{ORIGINAL}/{network.name}"]
             reference.save(kept[network.name], resolution=crops[0].size)
         for model in models:
             ours = statistics[f"{model}/{network.name}"]
             scores[model][network.name] = frechet_distance(ours, reference)
-    return Evaluation(scores, values, shares.seconds)
+    return Evaluation(scores, values)
 
 
-class _Measure:
-    """Pictures to what is kept of them: `<model>/<score>` and `<model or original>/<network>`."""
+def _is_whole(shard: Path, networks: Sequence[FrechetNetwork]) -> bool:
+    """Return whether a shard is there, with the originals' features if they are needed.
 
-    def __init__(
-        self,
-        models: Mapping[str, DCAE],
-        lpips_metric: nn.Module,
-        networks: Sequence[FrechetNetwork],
-        references: Mapping[str, Statistics | None],
-        device: torch.device,
-        shares: TimeShares,
-    ) -> None:
-        for module in (*models.values(), lpips_metric, *(n.module for n in networks)):
-            channels_last(module, device)
-        self.models, self.lpips_metric, self.networks = models, lpips_metric, networks
-        self.references, self.device, self.shares = references, device, shares
-        self.encode = SharedEncoders(models)
-
-    def is_whole(self, shard: Path) -> bool:
-        """Whether a shard is there, with the originals' features where these are needed.
-
-        A stopped run may have left them out, because their statistics were known then.
-        """
-        if not shard.is_file():
-            return False
-        with safe_open(shard, "np") as file:
-            return {f"{ORIGINAL}/{network.name}" for network in self._new()} <= set(file.keys())
-
-    def _new(self) -> list[FrechetNetwork]:
-        """The networks for which the originals must be measured too."""
-        return [network for network in self.networks if self.references[network.name] is None]
-
-    def __call__(
-        self, pixels: Tensor, pool: ThreadPoolExecutor
-    ) -> Callable[[], dict[str, np.ndarray]]:
-        """(B, 3, H, W) uint8 to a function that waits for what is left, and gives arrays of B rows.
-
-        Args:
-            pool: computes PSNR and SSIM, for which scikit-image needs a core, not the device.
-        """
-        part = self.shares.part
-        on_device: dict[str, Tensor] = {}
-        on_cores: dict[str, list[Future[float]]] = {}
-        originals = _pictures(pixels)
-        pixels = pixels.to(self.device, memory_format=torch.channels_last)
-        image = to_model_range(pixels)
-        with part("encoding"):
-            latents = self.encode(image)
-        for network in self._new():
-            with part(network.name):
-                on_device[f"{ORIGINAL}/{network.name}"] = network.module(image)
-        for name, model in self.models.items():
-            with part("decoding"):
-                decoded = to_uint8(model.decode(latents[name]))
-            pictures, rounded = _pictures(decoded), to_model_range(decoded)
-            for score, function in (("psnr_db", psnr_db), ("ssim", ssim)):
-                futures = [
-                    pool.submit(function, *pair) for pair in zip(pictures, originals, strict=True)
-                ]
-                on_cores[f"{name}/{score}"] = futures
-            with part("lpips"):
-                on_device[f"{name}/lpips"] = self.lpips_metric(rounded, image).flatten().double()
-            for network in self.networks:
-                with part(network.name):
-                    on_device[f"{name}/{network.name}"] = network.module(rounded)
-
-        def finish() -> dict[str, np.ndarray]:
-            rows = {key: tensor.cpu().numpy() for key, tensor in on_device.items()}
-            with part("waiting for psnr and ssim"):
-                scored = {key: np.array([f.result() for f in fs]) for key, fs in on_cores.items()}
-            return rows | scored
-
-        return finish
-
-
-def _pictures(pixels: Tensor) -> np.ndarray:
-    """(B, 3, H, W) to (B, H, W, 3), as scikit-image takes them."""
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+    A stopped run may have left them out, because their statistics were known then.
+    """
+    if not shard.is_file():
+        return False
+    with safe_open(shard, "np") as file:
+        needed = {f"{ORIGINAL}/{network.name}" for network in without_reference(networks)}
+        return needed <= set(file.keys())
 
 
 def _sum_shards(
     files: Sequence[Path], models: Sequence[str], networks: Sequence[FrechetNetwork]
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Statistics]]:
-    """Scores of each picture by model, and statistics by `<model or original>/<network>`."""
+    """Return each picture's scores by model, and statistics by `<model or original>/<network>`."""
     parts: dict[str, dict[str, list[np.ndarray]]] = {
         model: {score: [] for score in IMAGE_SCORES} for model in models
     }
@@ -252,7 +179,7 @@ def _sum_shards(
     sizes = {network.name: network.features for network in networks}
     for file in files:
         for key, rows in load_file(file).items():
-            model, name = key.split("/")
+            model, _, name = key.rpartition("/")
             if name in IMAGE_SCORES:
                 parts[model][name].append(rows)
             else:
@@ -267,7 +194,7 @@ def _sum_shards(
 def _reference_files(
     networks: Sequence[FrechetNetwork], crops: Sequence[Crop], cache_dir: Path
 ) -> dict[str, Path]:
-    """Where the originals' statistics are kept: a file for each network and set of pictures.
+    """Return where the originals' statistics are kept, for each network and set of pictures.
 
     Raises:
         UserError: if a picture's file is gone.
@@ -281,11 +208,12 @@ def _reference_files(
     }
 
 
-def _known_reference(network: FrechetNetwork, kept: Path, resolution: int) -> Statistics | None:
-    """The originals' statistics, given or kept from an earlier run."""
+def _with_reference(network: FrechetNetwork, kept: Path, resolution: int) -> FrechetNetwork:
+    """Add the originals' statistics of an earlier run, if there are any and none were given."""
     if network.reference or not kept.is_file():
-        return network.reference
-    return Statistics.load(kept, features=network.features, resolution=resolution)
+        return network
+    known = Statistics.load(kept, features=network.features, resolution=resolution)
+    return replace(network, reference=known)
 
 
 def _warn_of_few(networks: Sequence[FrechetNetwork], pictures: int) -> None:
@@ -294,7 +222,3 @@ def _warn_of_few(networks: Sequence[FrechetNetwork], pictures: int) -> None:
             f"warning: fid of {pictures} images, fewer than its {INCEPTION_FEATURES} features: "
             "biased, compare it only at the same images"
         )
-
-
-def _shard_file(state_dir: Path, index: int) -> Path:
-    return state_dir / f"shard_{index:05d}.safetensors"

@@ -1,4 +1,4 @@
-"""How sure a mean over pictures is, where several pictures are cut from one photo."""
+"""Confidence intervals of mean scores, with several pictures from each photo."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ Interval = tuple[float, float]
 
 
 def mean_interval(values: np.ndarray, groups: Sequence[str]) -> Interval | None:
-    """A 95% interval of the mean of (B,) values; None where all come from one photo.
+    """Return a 95% interval of the mean of (B,) values; None if all come from one photo.
 
-    Crops of one photo are alike, so photos, not crops, are what was sampled. The mean over crops is
-    the ratio of two sums over photos: of their values, and of their counts. Its standard error is
-    that of a ratio estimator (Cochran, Sampling Techniques, 3rd edition, 6.3):
-    sqrt(n / (n - 1) * sum_i (total_i - mean * count_i)^2) / sum_i count_i, and with n photos it
-    follows Student's t of n - 1 degrees of freedom. Where each photo has as many crops, this is the
-    t-interval of the photos' means.
+    Crops of one photo are alike, so photos, not crops, are the samples. The mean over crops is a
+    ratio of two sums over photos: their values and their counts. A ratio estimator has the standard
+    error sqrt(n / (n - 1) * sum_i (total_i - mean * count_i)^2) / sum_i count_i for n photos
+    (Cochran, Sampling Techniques, 3rd edition, 6.3), and follows Student's t with n - 1 degrees of
+    freedom. If each photo has as many crops, this is the t-interval of the photos' means.
 
     Args:
-        groups: for each value, the photo that it comes from.
+        groups: the photo that each value comes from.
     """
-    from scipy.stats import t  # here, as it takes a second that commands would wait for
+    from scipy.stats import t  # takes a second to import, which commands need not wait for
 
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     n = len(names)
@@ -46,7 +45,7 @@ def score_intervals(
     of: str = "student",
     minus: str = "teacher",
 ) -> dict[str, dict[str, Interval | None]]:
-    """Intervals of each model's mean scores, and of the difference of two, picture by picture."""
+    """Return intervals of each model's mean scores, and of two models' difference by picture."""
     columns = {name: values[of][name] - values[minus][name] for name in values[minus]}
     return {
         model: {name: mean_interval(column, groups) for name, column in scores.items()}
@@ -58,7 +57,7 @@ def score_rows(
     scores: Mapping[str, Mapping[str, float]],
     intervals: Mapping[str, Mapping[str, Interval | None]],
 ) -> list[dict[str, Any]]:
-    """A row for each model (and "gap") and score: its mean, and its interval where there is one."""
+    """Return a row for each model (and "gap") and score: its mean, and its interval if any."""
     rows = []
     for model, means in scores.items():
         for score, mean in means.items():

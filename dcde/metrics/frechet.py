@@ -1,6 +1,6 @@
-"""Frechet distances between sets of pictures, by the statistics of a network's features.
+"""Compare sets of pictures by Frechet distances between a network's features.
 
-`fid` is as the DC-AE authors measure it: pytorch-fid's Inception on rounded pictures, resized
+`fid` is measured like the DC-AE authors do: pytorch-fid's Inception on rounded pictures, resized
 bilinearly to 299, against the statistics of the whole set. `fd_lite0` is the same with
 EfficientNet-Lite0.
 """
@@ -34,7 +34,7 @@ class Statistics:
 
     @classmethod
     def load(cls, path: Path, *, features: int, resolution: int) -> Statistics:
-        """Read an npz of ours or of pytorch-fid, which does not tell the resolution.
+        """Read an npz of ours or of pytorch-fid; the latter has no resolution.
 
         Raises:
             UserError: if it is missing, damaged, or of another network or resolution.
@@ -55,17 +55,10 @@ class Statistics:
                     f"{path}: {name} has shape {list(arrays[name].shape)}, expected {list(shape)}: "
                     "statistics of another network"
                 )
-            if not np.issubdtype(arrays[name].dtype, np.number):
-                raise UserError(f"{path}: {name} is {arrays[name].dtype}, expected numbers")
-            if not np.isfinite(arrays[name]).all():
-                raise UserError(f"{path}: {name} has entries that are not finite")
-        found_px = arrays.get("resolution", np.array(resolution))
-        if found_px.shape or not np.issubdtype(found_px.dtype, np.integer):
-            raise UserError(
-                f"{path}: resolution has shape {list(found_px.shape)} and type {found_px.dtype}, "
-                "expected an integer, the side of the pictures in pixels"
-            )
-        if found_px != resolution:
+            if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
+                raise UserError(f"{path}: {name} has entries that are not finite numbers")
+        found_px = arrays.get("resolution", resolution)
+        if not np.array_equal(found_px, resolution):
             raise UserError(
                 f"{path}: statistics of pictures of {found_px} px, expected {resolution} px"
             )
@@ -93,18 +86,17 @@ class Moments:
         self.products += rows.T @ rows
 
     def statistics(self) -> Statistics:
-        """The mean and the unbiased covariance."""
+        """Return the mean and the unbiased covariance."""
         mean = self.total / self.count
         covariance = (self.products - self.count * np.outer(mean, mean)) / max(1, self.count - 1)
         return Statistics(mean, covariance)
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al., arXiv 1706.08500).
+    """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al., arXiv 1706.08500).
 
-    The last trace is the sum of the square roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which
-    stays exact for the rank-deficient covariances of few images, where a general matrix square
-    root does not.
+    The last trace is the sum of the square roots of the eigenvalues of C1^(1/2) C2 C1^(1/2). Unlike
+    a general matrix square root, this is exact for the rank-deficient covariances of few images.
     """
     values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
@@ -130,27 +122,27 @@ class FrechetNetwork:
     features: int
     weights_sha256: str
     reference: Statistics | None = None
-    """Statistics of the originals; None: they are measured on the originals themselves."""
+    """The originals' statistics; None: they are measured."""
 
 
 def lite0_network(weights: Path) -> FrechetNetwork:
-    """EfficientNet-Lite0, for `fd_lite0`.
+    """Load EfficientNet-Lite0, for `fd_lite0`.
 
     Raises:
-        UserError: if the weights are missing or not these.
+        UserError: if the weights are missing or of another network.
     """
     return FrechetNetwork("fd_lite0", load_lite0(weights), LITE0_FEATURES, sha256_of(weights))
 
 
 def inception_network(weights: Path, reference: Path | None, resolution: int) -> FrechetNetwork:
-    """pytorch-fid's Inception, for `fid`.
+    """Load pytorch-fid's Inception, for `fid`.
 
     Args:
         reference: npz of the originals' statistics; None: they are measured.
-        resolution: side of the pictures in pixels, which the npz must share.
+        resolution: side of the pictures in pixels.
 
     Raises:
-        UserError: if a file is missing or not what it should be.
+        UserError: if a file is missing or wrong, or its statistics are of another resolution.
     """
     given = None
     if reference is not None:

@@ -25,10 +25,10 @@ _EXPECTED = "pytorch-fid's Inception weights"
 
 
 def download_inception() -> Path:
-    """pytorch-fid's file in torch's cache, fetched unless it is there.
+    """Return pytorch-fid's file in torch's cache, downloaded unless it is there.
 
     Raises:
-        UserError: if it can't be had.
+        UserError: if it can't be downloaded.
     """
     check_torchvision()
     from pytorch_fid.inception import FID_WEIGHTS_URL
@@ -50,7 +50,7 @@ def download_inception() -> Path:
 
 
 def check_inception_file(path: Path) -> None:
-    """Refuse a file that is not there.
+    """Reject a missing file.
 
     Raises:
         UserError: naming the parameter.
@@ -60,10 +60,10 @@ def check_inception_file(path: Path) -> None:
 
 
 def convert_inception(path: Path) -> dict[str, Tensor]:
-    """pytorch-fid's file as a state dict, read by torch's restricted unpickler.
+    """Turn pytorch-fid's file into a state dict, with torch's restricted unpickler.
 
     Raises:
-        UserError: if the file is missing or does not hold these weights.
+        UserError: if the file is missing or holds something else.
     """
     check_inception_file(path)
     try:
@@ -76,7 +76,7 @@ def convert_inception(path: Path) -> dict[str, Tensor]:
 
 
 def load_inception(weights: Path) -> nn.Module:
-    """The frozen network: (B, 3, H, W) in [-1, 1] to (B, 2048), resized to 299 inside.
+    """Load the frozen network: (B, 3, H, W) in [-1, 1] to (B, 2048), resized to 299 inside.
 
     Raises:
         UserError: if the weights are missing or damaged.
@@ -84,7 +84,7 @@ def load_inception(weights: Path) -> nn.Module:
     if not weights.is_file():
         raise UserError(
             f"{weights}: not found, expected {_EXPECTED}; `dvc repro download_metric_networks` "
-            "fetches them where eval.fid is true"
+            "fetches them if eval.fid is true"
         )
     try:
         network = _network(load_file(weights))
@@ -97,7 +97,7 @@ def _network(state: Mapping[str, Tensor]) -> nn.Module:
     check_torchvision()
     from pytorch_fid import inception
 
-    # pytorch-fid takes its weights from a URL alone, and unpickles whatever lies there.
+    # pytorch-fid only takes its weights from a URL, and unpickles whatever is there.
     load_from_url = inception.load_state_dict_from_url
     inception.load_state_dict_from_url = lambda *_, **__: state
     try:

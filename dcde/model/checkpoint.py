@@ -36,7 +36,7 @@ Layout = Literal["safetensors", "diffusers", "efficientvit"]
 """How a folder names tensors and tells the architecture; the first is ours."""
 
 
-def save_model(model: DCAE, folder: Path, layout: Layout = "safetensors") -> None:
+def save_model(model: DCAE, folder: Path | str, layout: Layout = "safetensors") -> None:
     """Write weights and `config.json`; the folder appears whole or not at all.
 
     Raises:
@@ -44,7 +44,7 @@ def save_model(model: DCAE, folder: Path, layout: Layout = "safetensors") -> Non
             layout can't express the model.
     """
     try:
-        with whole_folder(folder) as partial:
+        with whole_folder(Path(folder)) as partial:
             write_model(model, partial, layout)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: can't be written ({error}); nothing was changed") from None

@@ -1,88 +1,60 @@
-"""The Hugging Face hub: models from it and to it, and its errors in one line."""
+"""Models from and to the Hugging Face hub, and its errors in one line."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from dcde.base.errors import UserError
-from dcde.model.weights import CONFIG, INDEX, NAMES, shards
+from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, NAMES, WEIGHTS
 
 HUB_FORM = "hf:<owner>/<name>[@<revision>][/<folder>]"
-"""As the hub's own file system writes it: `folder` is where in the repository the model is."""
+"""How the hub's own file system writes it: `folder` is the model's place in the repository."""
 _PLACE = re.compile(r"([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.+))?")
+_STEMS = [name.removesuffix(".safetensors") for name in (WEIGHTS, DIFFUSERS_WEIGHTS)]
+_FILES = (CONFIG, *NAMES, *(f"{stem}-*-of-*.safetensors" for stem in _STEMS))
 
 
 def repository(source: str) -> str | None:
-    """The repository that a source names, if it is the hub's (see `HUB_FORM`)."""
+    """Return the hub's repository that a source names, if it does (see `HUB_FORM`)."""
     place = _PLACE.fullmatch(source.removeprefix("hf:")) if source.startswith("hf:") else None
     return place[1] if place else None
 
 
 def download(name: str, field: str) -> Path:
-    """The folder of a model (see `HUB_FORM`), from the hub or its cache.
+    """Return the folder of a model (see `HUB_FORM`), from the hub or its cache.
 
-    Only what is read is downloaded: config.json, and then the weights, in one file or several.
+    Only config.json and the weights are downloaded.
 
     Raises:
         UserError: naming `field` and the hub's reason.
     """
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub import snapshot_download
 
     place = _PLACE.fullmatch(name)
     if place is None:
         raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
     repo, revision, folder = place.groups()
+    patterns = [f"{folder}/{file}" if folder else file for file in _FILES]
     try:
-        return _download(repo, revision, folder)
-    except (HFValidationError, UserError) as error:
-        raise UserError(f"{field}: hf:{name}: {error}") from None
+        snapshot = snapshot_download(repo, revision=revision, allow_patterns=patterns)
     except Exception as error:  # the hub's client raises many types, by transport and version
         raise UserError(
             f"{field}: hf:{name} is not in the hub's cache and can't be downloaded "
             f"({_reason(error, repo)}); connect to the hub, or run `hf download {repo}` on a "
             f"machine that reaches it and set {field} to that folder"
         ) from None
-
-
-def _download(repo: str, revision: str | None, folder: str | None) -> Path:
-    """The files' folder in the hub's cache; all are of one commit.
-
-    Raises:
-        UserError: with what the repository lacks.
-        Exception: by the hub's client, if it is not reached or refuses.
-    """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    def get(names: Sequence[str], revision: str | None) -> Path:
-        """The first of these files that is there."""
-        unreached: LocalEntryNotFoundError | None = None
-        for name in names:
-            try:
-                return Path(hf_hub_download(repo, name, subfolder=folder, revision=revision))
-            except LocalEntryNotFoundError as error:  # it may be on the hub, which can't be asked
-                unreached = unreached or error
-            except EntryNotFoundError:
-                pass
-        if unreached is not None:
-            raise unreached
+    model = Path(snapshot, folder or "")
+    if not (model / CONFIG).is_file():
         raise UserError(
-            f"the hub has no {' or '.join(names)} there; where a pipeline has its autoencoder in "
-            f"a folder, name that: hf:{repo}/vae"
+            f"{field}: hf:{name}: found no {CONFIG} there; if a pipeline has its autoencoder in a "
+            f"folder, name that: hf:{repo}/vae"
         )
-
-    config = get([CONFIG], revision)
-    commit = config.parents[len(Path(folder or "").parts)].name
-    weights = get(NAMES, commit)
-    for shard in shards(weights) if weights.name.endswith(INDEX) else []:
-        get([shard], commit)
-    return config.parent
+    return model
 
 
 def model_name(folder: Path) -> str:
-    """What to call a model that has no name in it: its folder, or its repository on the hub."""
+    """Name a model without a name of its own after its repository on the hub or its folder."""
     for parent in folder.absolute().parents:
         if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
             return parent.parent.name.rpartition("--")[2]
@@ -90,19 +62,19 @@ def model_name(folder: Path) -> str:
 
 
 def upload(folder: Path, repo: str) -> str:
-    """Commit a folder's files to a model repository, made if need be; the commit's address.
+    """Commit a folder's files to a model repository, made if need be; return the commit's address.
 
     Raises:
-        UserError: with the hub's reason. The repository may exist then, but holds no part of the
-            files: they are one commit.
+        UserError: with the hub's reason. The files are one commit, so none of them is there then.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import HfApi
 
     api = HfApi()
-    files = [CommitOperationAdd(file.name, file) for file in sorted(folder.iterdir())]
     try:
         api.create_repo(repo, exist_ok=True)
-        commit = api.create_commit(repo, files, commit_message="dcde push")
+        commit = api.upload_folder(
+            repo_id=repo, folder_path=folder, commit_message="Upload with dcde push"
+        )
     except Exception as error:  # the hub's client raises many types, by transport and version
         raise UserError(f"{repo}: not pushed to {api.endpoint}: {_reason(error, repo)}") from None
     return commit.commit_url
@@ -117,7 +89,7 @@ _ADVICE = {
 
 
 def _reason(error: BaseException, repo: str) -> str:
-    """The status that the hub answered, wherever in the chain of errors, or the error in a line."""
+    """Return in one line what the hub answered, or else the error."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError
 
@@ -125,8 +97,8 @@ def _reason(error: BaseException, repo: str) -> str:
     while cause is not None:
         if isinstance(cause, GatedRepoError):
             return (
-                f"it asks who uses it: ask for access at {HfApi().endpoint}/{repo}, then log in "
-                "with `hf auth login` or set HF_TOKEN"
+                f"it is gated: ask for access at {HfApi().endpoint}/{repo}, then log in with "
+                "`hf auth login` or set HF_TOKEN"
             )
         status = getattr(getattr(cause, "response", None), "status_code", None)
         if status is not None:

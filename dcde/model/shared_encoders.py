@@ -1,4 +1,4 @@
-"""Latents for several models, encoded once for all that have the same encoder."""
+"""Encode once for all models that share an encoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dcde.model.dcae import DCAE
 
 
 class SharedEncoders:
-    """A student's encoder is its teacher's, unless it was trained along.
+    """The encoders of several models; a student usually has its teacher's.
 
     Args:
         models: by name, all on one device.
@@ -25,13 +25,13 @@ class SharedEncoders:
         self._models = models
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) in [-1, 1] to each model's latents."""
+        """Encode (B, 3, H, W) in [-1, 1]; return latents by model."""
         latents = {n: self._models[n].encode(image) for n in set(self._encoder_of.values())}
         return {name: latents[encoder] for name, encoder in self._encoder_of.items()}
 
 
 def same_encoder(a: DCAE, b: DCAE) -> bool:
-    """Whether two models give the same latents."""
+    """Return whether two models give the same latents."""
     ours, theirs = a.encoder.state_dict(), b.encoder.state_dict()
     return (
         a.config.encoder == b.config.encoder

@@ -15,11 +15,11 @@ from dcde.model.zoo import published_config
 
 ASSETS = Path(__file__).parents[1] / "assets"
 RECORD = "source.json"
-"""In the folder of a model that was read from another folder."""
+"""A copied model has this file: it says where the original is."""
 
 
 def find_model(source: str, field: str) -> Path:
-    """Return the folder of a model, downloaded if need be, or its weights file if that is named.
+    """Return a model's folder, downloaded if need be, or its weights file if the source names that.
 
     Args:
         source: `bundled:<name>`, `hf:<owner>/<name>[@<revision>][/<folder>]`, a folder or a
@@ -27,14 +27,14 @@ def find_model(source: str, field: str) -> Path:
         field: the parameter or option that holds it, for errors.
 
     Raises:
-        UserError: saying what was tried and how to proceed.
+        UserError: if it can't be found, with what to do.
     """
     kind, _, name = source.partition(":")
     if kind == "bundled" and name:
         folder = ASSETS / name
         if not folder.is_dir():
             bundled = ", ".join(sorted(p.name for p in ASSETS.iterdir() if p.is_dir()))
-            raise UserError(f"{field}: found {source!r}, expected one of the bundled: {bundled}")
+            raise UserError(f"{field}: found {source!r}, expected bundled:<name> with {bundled}")
         return folder
     if kind == "hf" and name:
         return download(name, field)
@@ -47,7 +47,7 @@ def find_model(source: str, field: str) -> Path:
 
 
 def load_model(source: str | Path, field: str = "model") -> DCAE:
-    """Return the model that a source names (see `find_model`).
+    """Read the model that a source names (see `find_model`).
 
     Raises:
         UserError: if it can't be found or read.

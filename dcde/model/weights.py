@@ -15,12 +15,12 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = ".index.json"
-"""After a file's name: that of the index which says in which of several files each tensor is."""
+"""End of an index's name; an index says which of several files holds each tensor."""
 NAMES = tuple(f"{name}{end}" for end in ("", INDEX) for name in (WEIGHTS, DIFFUSERS_WEIGHTS))
 
 
 def weights_file(path: Path) -> Path:
-    """The weights that a path names: that very file or index, or the one in that model folder.
+    """Return the weights that a path names: a file or index itself, or the one in a model folder.
 
     Raises:
         UserError: if there are none.
@@ -40,13 +40,16 @@ def weights_file(path: Path) -> Path:
 
 
 def load_weights(weights: Path) -> dict[str, Tensor]:
-    """The tensors of a file, or of all files that an index names.
+    """Read the tensors of a file, or of all files that an index names.
 
     Raises:
         UserError: for a file that is missing or damaged.
     """
+    names = _indexed(weights) if weights.name.endswith(INDEX) else [weights.name]
     state: dict[str, Tensor] = {}
-    for file in _files(weights):
+    for file in map(weights.with_name, names):
+        if not file.is_file():
+            raise UserError(f"{file}: not found, but {weights.name} names it")
         try:
             state |= load_file(file)
         except (SafetensorError, OSError) as error:
@@ -54,12 +57,7 @@ def load_weights(weights: Path) -> dict[str, Tensor]:
     return state
 
 
-def shards(index: Path) -> list[str]:
-    """The names of the files that an index names, each once, sorted.
-
-    Raises:
-        UserError: if it is not such an index.
-    """
+def _indexed(index: Path) -> list[str]:
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
         if not names or any(Path(name).name != name for name in names):
@@ -69,14 +67,3 @@ def shards(index: Path) -> list[str]:
             f"{index}: expected {{'weight_map': {{tensor: file, ...}}}} ({error})"
         ) from None
     return names
-
-
-def _files(weights: Path) -> list[Path]:
-    """The file itself, or those that it names where it is an index, all of which are there."""
-    if not weights.name.endswith(INDEX):
-        return [weights]
-    files = [weights.with_name(name) for name in shards(weights)]
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{file}: not found, but {weights.name} names it")
-    return files

@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dcde.base.errors import UserError
+from dcde.data.check import check_images
 from dcde.data.crops import Crop, eval_crops
-from dcde.data.folder import Photo, check_images, list_images
+from dcde.data.folder import Photo, list_images
 from dcde.evaluate import evaluate as evaluation
 from dcde.metrics.frechet import Statistics
 from dcde.metrics.lpips import load_lpips
@@ -121,24 +122,6 @@ def test_a_reference_that_went_while_a_run_was_stopped_is_of_all_originals(
     assert len(list((tmp_path / "state").iterdir())) == 2
     kept.unlink()
     assert measure(models, crops, tmp_path, networks=networks).scores == whole.scores
-
-
-def test_the_run_says_which_part_took_how_long(
-    tiny_model: DCAE,
-    photo_list: tuple[Photo, ...],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    measure(
-        {"teacher": tiny_model}, eval_crops(photo_list[0], 32, 4), tmp_path, networks=[pooled()]
-    )
-    said = re.search(r"evaluate: \d+ s: (.+)", capsys.readouterr().out)
-    assert said
-    shares = {name: int(n) for name, n in re.findall(r"([a-z ]+) (\d+)%", said[1])}
-    assert {name.strip() for name in shares} == {
-        *("reading", "encoding", "decoding", "waiting for psnr and ssim", "lpips", "fd")
-    }
-    assert sum(shares.values()) == pytest.approx(100, abs=4)
 
 
 def test_two_processes_find_what_one_does(photos: Path, tmp_path: Path) -> None:

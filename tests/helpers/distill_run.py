@@ -20,7 +20,8 @@ from torch import nn
 
 from dcde.base.errors import one_line_errors
 from dcde.base.processes import process_state, shared_run
-from dcde.data.folder import Photo, check_images, list_images
+from dcde.data.check import check_images
+from dcde.data.folder import Photo, list_images
 from dcde.distill.distill import distill
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model

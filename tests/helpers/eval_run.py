@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from dcde.base.processes import process_state, shared_run
+from dcde.data.check import check_images
 from dcde.data.crops import eval_crops
-from dcde.data.folder import check_images, list_images
+from dcde.data.folder import list_images
 from dcde.evaluate import evaluate as evaluation
 from dcde.model import DCAE
 from tests.helpers.quick_metrics import MeanDistance, pooled

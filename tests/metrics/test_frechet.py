@@ -54,7 +54,7 @@ def test_lite0_classifies_sanely(networks: Path, photos: Path) -> None:
         path = str(photos / f"{name}.png")
         size = {"coffee": (600, 400), "chelsea": (451, 300)}[name]
         image = to_model_range(load_crop(eval_crops(Photo(path, *size), 256, 1)[0]))[None]
-        assert network.classify(image).argmax().item() in classes
+        assert network._fc(network(image)).argmax().item() in classes
         assert network(image).shape == (1, LITE0_FEATURES)
 
 
@@ -77,7 +77,9 @@ BAD_STATISTICS: list[tuple[dict[str, Any], str]] = [
     ({**GOOD, "sigma": np.eye(3)}, r"sigma has shape \[3, 3\], expected \[4, 4\]"),
     ({**GOOD, "resolution": 256}, "statistics of pictures of 256 px, expected 512 px"),
     ({"mean": np.zeros(4)}, "found mean, expected mu and sigma"),
-    ({**GOOD, "mu": np.full(4, np.nan)}, "mu has entries that are not finite"),
+    ({**GOOD, "mu": np.full(4, np.nan)}, "mu has entries that are not finite numbers"),
+    ({**GOOD, "mu": np.full(4, "a")}, "mu has entries that are not finite numbers"),
+    ({**GOOD, "resolution": "large"}, "statistics of pictures of large px, expected 512 px"),
     ({**GOOD, "mu": np.array([{}])}, "not a whole npz file"),  # would need unpickling
 ]
 
@@ -92,19 +94,16 @@ def test_foreign_statistics_are_refused(
 
 
 def test_missing_and_damaged_statistics_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
     with pytest.raises(UserError, match=r"a\.npz: not found, expected an npz with mu and sigma"):
-        Statistics.load(tmp_path / "a.npz", features=4, resolution=512)
-    np.savez(tmp_path / "a.npz", **GOOD)
-    whole = (tmp_path / "a.npz").read_bytes()
-    (tmp_path / "a.npz").write_bytes(whole[: len(whole) // 2])
+        Statistics.load(path, features=4, resolution=512)
+    np.savez(path, **GOOD)
+    with pytest.raises(UserError, match=r"a\.npz: mu has shape \[4\], expected \[2048\]"):
+        inception_network(tmp_path / "not loaded.safetensors", path, 512)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"a\.npz: not a whole npz file"):
-        Statistics.load(tmp_path / "a.npz", features=4, resolution=512)
-
-
-def test_statistics_are_refused_before_the_network_is_loaded(tmp_path: Path) -> None:
-    np.savez(tmp_path / "small.npz", **GOOD)
-    with pytest.raises(UserError, match=r"small\.npz: mu has shape \[4\], expected \[2048\]"):
-        inception_network(tmp_path / "no.safetensors", tmp_path / "small.npz", 512)
+        Statistics.load(path, features=4, resolution=512)
 
 
 def test_offline_without_inception_says_how_to_get_it(
@@ -121,13 +120,13 @@ def test_offline_without_inception_says_how_to_get_it(
 
 
 def test_weights_that_are_not_inceptions_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
     with pytest.raises(UserError, match=r"eval.inception_weights: .*w\.pth: not found"):
-        convert_inception(tmp_path / "w.pth")
-    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"w\.pth: not pytorch-fid's Inception weights"):
-        convert_inception(tmp_path / "w.pth")
-    (tmp_path / "w.pth").write_text("not weights")
-    with pytest.raises(UserError, match=r"w\.pth: not pytorch-fid's Inception weights"):
-        convert_inception(tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"w\.safetensors: not found, .* where eval.fid is true"):
+        convert_inception(weights)
+    torch.save({"conv.weight": torch.zeros(1)}, weights)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"w\.pth: not pytorch-fid's Inception weights"):
+            convert_inception(weights)
+        weights.write_text("not weights")
+    with pytest.raises(UserError, match=r"w\.safetensors: not found, .* if eval.fid is true"):
         load_inception(tmp_path / "w.safetensors")

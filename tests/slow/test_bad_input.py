@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 
 from dcde.base.errors import UserError
 from dcde.commands.check import checked
+from dcde.data.check import check_images
 from dcde.data.crops import eval_crops, load_crop
-from dcde.data.folder import check_images, list_images
+from dcde.data.folder import list_images
 from dcde.metrics.frechet import Statistics
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
