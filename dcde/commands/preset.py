@@ -113,9 +113,9 @@ def preset(
 
 def _differences(name: str) -> dict[str, Any]:
     """Return what has to change in params.yaml, `section.key` to value, to run the preset."""
-    raw = read_raw(PARAMS)
+    settings, raw = read_preset(PRESETS, name), read_raw(PARAMS)
     if is_autoencoder(raw):
-        wanted = merge(raw, read_preset(PRESETS, name))
+        wanted = merge(raw, settings)
         validate(wanted, AutoencoderParams, where=f"{PARAMS} with preset {name}")
     else:
         raw = validate(raw, Params, where=PARAMS.name).model_dump(mode="json")

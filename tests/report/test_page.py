@@ -37,7 +37,7 @@ def record() -> RunRecord:
     scores += [gap, gap | {"score": "fd_lite0", "mean": "4.465", "low": "", "high": ""}]
     scores += [gap | {"score": "lpips", "mean": "0.01"}]
     scores[0] |= {"low": "24.56", "high": "30.12"}
-    timed = {"resolution_px": "512", "batch_size": "1", "device": "a CPU", "images_per_s": "25.0"}
+    timed = {"resolution_px": "512", "device": "a CPU", "images_per_s": "25.0"}
     timed |= {"latency_ms": "40.04", "latency_p10_ms": "39.0", "latency_p90_ms": "44.0"}
     counted = {"decoder_macs": "2000000000", "decoder_params": "3000000"}
     return RunRecord(
@@ -68,7 +68,7 @@ def test_results_table_has_costs_scores_and_the_gap_with_intervals() -> None:
 def test_page_of_a_run_has_its_timings_curves_and_parameters() -> None:
     page = run_page(record(), [], worst=0)
     assert "decodes with 30.0% of the teacher" in page
-    assert ["student", "plain", "512", "1", "40.0", "39.0 to 44.0", "25.0", ""] in cells(page)
+    assert ["student", "plain", "512", "40.0", "39.0 to 44.0", "25.0", ""] in cells(page)
     for shown in ("validation/lpips", "bundled:some", "embedded, 4 crops", "a CPU", "seed: 0"):
         assert shown in page
 
