@@ -1,4 +1,4 @@
-"""Fetch the networks that metrics consist of: LPIPS, EfficientNet-Lite0."""
+"""Fetch the networks behind the metrics: LPIPS and EfficientNet-Lite0."""
 
 from autoencoder.paths import METRIC_NETWORKS, PIPELINE
 from dcde.base.errors import one_line_errors

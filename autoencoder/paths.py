@@ -1,4 +1,4 @@
-"""Where the pipeline of autoencoder/ leaves what it makes, from the repository's root."""
+"""Paths of the pipeline in autoencoder/, from the repository's root."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ START = ROOT / "models/start"
 PHASES = ("phase1", "phase2", "phase3")
 MODELS = {phase: ROOT / "models" / phase for phase in PHASES}
 BEFORE = dict(zip(PHASES, (START, *MODELS.values()), strict=False))
-"""What each phase begins with."""
+"""The model that each phase starts from."""
 TRAINED = MODELS["phase3"]
 
 PLOTS, SAMPLES = ROOT / "plots", ROOT / "samples"

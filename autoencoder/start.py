@@ -1,4 +1,4 @@
-"""Make the model that training begins with: random weights, or a model to go on from."""
+"""Make the model to start from: with random weights, or an existing one."""
 
 from autoencoder.paths import PARAMS, PIPELINE, START
 from dcde.autoencode.start import is_trained, start_model
@@ -21,8 +21,8 @@ def main() -> None:
     phases = params.phases().values()
     if trained and any(p.epochs and p.trains in ("all", "middle") for p in phases):
         say(
-            "warning: the encoder trains too, so that latents become other ones: no diffusion "
-            "model that was made for this autoencoder fits the result (trains: decoder keeps them)"
+            "warning: the encoder trains too, so latents will change: diffusion models made for "
+            "this autoencoder won't fit the result (trains: decoder keeps them)"
         )
 
 

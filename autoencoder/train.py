@@ -21,7 +21,7 @@ def main(name: str) -> None:
     params = load_params(PARAMS, AutoencoderParams)
     model, phase = read_made(BEFORE[name]), params.phases()[name]
     if phase.epochs == 0:
-        say(f"{name} has no epochs: it leaves the model as it is")
+        say(f"{name} has no epochs and changes nothing")
         save_model(model, MODELS[name])
         for folder in (PLOTS / name, SAMPLES / name):
             folder.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,8 @@ from dcde.data.folder import Photo
 from dcde.data.grid import reconstruction_grid, save_picture
 from dcde.data.plan import EpochPlan
 from dcde.metrics.lpips import load_lpips
-from dcde.model import DCAE
-from dcde.params.autoencoder import AutoencoderParams
+from dcde.model import DCAE, DCAEConfig
+from dcde.params.autoencoder import AutoencoderParams, PhaseParams
 from dcde.train.adversary import Adversary
 from dcde.train.learner import Learner
 from dcde.train.losses import build_terms
@@ -54,7 +54,6 @@ def train_phase(
         UserError: for parameters that do not fit the data or the model, before any long work.
     """
     phase = params.phases()[name]
-    model.config.check_image_size(f"{name}.crops.image_size", phase.crops.image_size)
     plan = EpochPlan(
         photos,
         phase.crops,
@@ -62,11 +61,8 @@ def train_phase(
         crops_per_image=FRESH,
         seed=params.seed,
     )
+    check_phase(name, phase, model.config, plan.samples)
     accelerator = make_accelerator(phase.precision)
-    processes = accelerator.num_processes
-    check_batch_size(f"{name}.batch_size", phase.batch_size, plan.samples, processes)
-    if phase.compile:
-        check_compiler(f"{name}.compile")
     train_part(model, phase.trains, checkpoint_activations=phase.checkpoint_activations)
     lpips_metric = load_lpips(lpips_weights).to(accelerator.device)
 
@@ -115,6 +111,27 @@ def train_phase(
     model.eval()
 
 
+def check_phase(
+    name: str, phase: PhaseParams, config: DCAEConfig | None, samples: int | None
+) -> None:
+    """Reject parameters that do not fit the device, the model or the data.
+
+    Args:
+        config: of the model, if it is known.
+        samples: crops per epoch, if they are known.
+
+    Raises:
+        UserError: naming the parameter.
+    """
+    processes = make_accelerator(phase.precision).num_processes
+    if phase.compile:
+        check_compiler(f"{name}.compile")
+    if config is not None:
+        config.check_image_size(f"{name}.crops.image_size", phase.crops.image_size)
+    if samples is not None:
+        check_batch_size(f"{name}.batch_size", phase.batch_size, samples, processes)
+
+
 def check_phases(params: AutoencoderParams) -> None:
     """Reject parameters that would stop a later stage.
 
@@ -126,13 +143,5 @@ def check_phases(params: AutoencoderParams) -> None:
     if config is not None:
         config.check_image_size("data.eval_size", params.data.eval_size)
     for name, phase in params.phases().items():
-        if phase.epochs == 0:
-            continue
-        make_accelerator(phase.precision)
-        if phase.compile:
-            check_compiler(f"{name}.compile")
-        if config is not None:
-            config.check_image_size(f"{name}.crops.image_size", phase.crops.image_size)
-        if phase.samples_per_epoch is not None:
-            field = f"{name}.batch_size"
-            check_batch_size(field, phase.batch_size, phase.samples_per_epoch, 1)
+        if phase.epochs:
+            check_phase(name, phase, config, phase.samples_per_epoch)

@@ -26,7 +26,7 @@ def is_autoencoder(raw: Any) -> bool:
 
 
 Part = Literal["all", "decoder", "middle", "head"]
-"""The part of an autoencoder that trains, see `dcde.autoencode.parts`."""
+"""The part of an autoencoder that trains, see `dcde.autoencode.task.train_part`."""
 
 
 class AutoencodeLossParams(LossWeights):

@@ -72,7 +72,7 @@ class GanParams(Section):
 
 
 class TrainParams(Section):
-    """What the trainer needs, whatever it trains."""
+    """Parameters of the trainer, for a decoder and an autoencoder alike."""
 
     epochs: PositiveInt = 4
     samples_per_epoch: PositiveInt | None = 600
@@ -93,7 +93,7 @@ class TrainParams(Section):
 
 
 class Needs(NamedTuple):
-    """What a loss term needs, and what it trains."""
+    """The needs of a loss term."""
 
     teacher: bool = False
     """It compares with the teacher."""

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a bar, lines above it, and curves for `dvc plots`."""
+"""Show a run while it trains: a bar, lines above it, and curves for `dvc plots`."""
 
 from __future__ import annotations
 

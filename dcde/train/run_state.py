@@ -38,7 +38,7 @@ STATE = "state.pt"
 
 @dataclass
 class Position:
-    """Where in the run the next step is."""
+    """The position of the next step in the run."""
 
     epoch: int = 0
     batch: int = 0

@@ -1,4 +1,4 @@
-"""How good a model's pictures are while it trains."""
+"""Score a model's pictures while it trains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mean_scores(
     lpips_metric: nn.Module,
     batch_size: int,
 ) -> dict[str, float]:
-    """Mean PSNR in dB and mean LPIPS of pictures, rounded as they would be saved.
+    """Return mean PSNR in dB and mean LPIPS of pictures, rounded to the 8 bits they are saved with.
 
     Args:
         reconstruct: a batch on the device, with "image" (B, 3, H, W) in [-1, 1] and what else the

@@ -118,6 +118,7 @@ def queue(tried: Path) -> Iterator[Path]:
     dvc(tried, "queue", "stop", "--kill")
 
 
+@pytest.mark.slow
 def test_two_workers_run_a_queued_sweep_on_the_same_new_crops(queue: Path) -> None:
     """They share the folder of caches, where both need crops that are not there yet.
 

@@ -13,13 +13,16 @@ import pytest
 import torch
 import yaml
 
-from dcde.commands.preset import merge, read_preset
+from dcde.commands.preset import preset_params
 from dcde.model import zoo_config
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.dcae import build_on_meta
 from tests.helpers.tiny import ROOT
 
 SECONDS, GIB = 60, 8
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="the system does not count a child's memory")
@@ -32,10 +35,8 @@ def test_a_full_size_prune_is_quick_and_small(in_folder: Path) -> None:
     block = teacher.decoder.stages[2].op_list[2]
     expected = {name: tensor.clone() for name, tensor in block.state_dict().items()}
     del teacher, block
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    Path("params.yaml").write_text(
-        yaml.safe_dump(merge(params, read_preset(ROOT / "presets", "w4-v3")))
-    )
+    params = preset_params(ROOT / "presets", "w4-v3").model_dump(mode="json")
+    Path("params.yaml").write_text(yaml.safe_dump(params))
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
 
     start = time.monotonic()
