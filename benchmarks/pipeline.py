@@ -17,7 +17,7 @@ from dcde.base.paths import PARAMS, PRESETS
 from dcde.commands.preset import merge, read_preset
 from dcde.data.folder import Photo
 from dcde.distill.distill import distill
-from dcde.distill.task import build_learner
+from dcde.distill.task import distill_learner
 from dcde.model import DCAE
 from dcde.params.file import read_raw, validate
 from dcde.params.pipeline import Params, PruneParams
@@ -90,7 +90,7 @@ def trainer_step(
     """
     lpips = lpips.to(accelerator.device)
     frozen = teacher.decoder.requires_grad_(False).eval()
-    learner = build_learner(student, frozen, params, accelerator, lambda: lpips, {})
+    learner = distill_learner(student, frozen, params, accelerator, lambda: lpips, {})
     weights, adversary = params.loss.weights(), learner.adversary
 
     def step(batch: Mapping[str, Tensor]) -> dict[str, float]:

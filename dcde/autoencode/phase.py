@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from dcde.autoencode.start import start_config
@@ -19,9 +18,7 @@ from dcde.data.plan import EpochPlan
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE, DCAEConfig
 from dcde.params.autoencoder import AutoencoderParams, PhaseParams
-from dcde.train.adversary import Adversary
-from dcde.train.learner import Learner
-from dcde.train.losses import build_terms
+from dcde.train.learner import build_learner
 from dcde.train.scores import mean_scores
 from dcde.train.trainer import Trainer
 
@@ -82,20 +79,15 @@ def train_phase(
         module.train(was_training)
         return scores
 
-    torch.manual_seed(params.seed)  # for the discriminator's weights
-    gan = params.gan
-    adversary = (
-        Adversary(gan.ratio, gan.loss, params.optimizer_d, accelerator)
-        if phase.loss.gamma
-        else None
-    )
-    learner = Learner(
+    learner = build_learner(
         AutoencodeTask(model),
-        build_terms(phase.loss, lambda: lpips_metric),
+        phase.loss,
         phase,
         phase.optimizer,
         accelerator,
-        adversary=adversary,
+        lpips_metric=lambda: lpips_metric,
+        gan=(params.gan.ratio, params.gan.loss, params.optimizer_d),
+        seed=params.seed,
         grad_clip=phase.grad_clip,
     )
     Trainer(

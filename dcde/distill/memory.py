@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from dcde.base.processes import cpu_accelerator
 from dcde.distill.projections import narrow_taps
-from dcde.distill.task import build_learner
+from dcde.distill.task import distill_learner
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE, DCAEConfig
 from dcde.params.pipeline import Params
@@ -80,7 +80,7 @@ def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, params: P
             for tap in narrow_taps(student_config, teacher_config, params.loss)
             for i in [int(tap.removeprefix("stage"))]
         }
-        learner = build_learner(
+        learner = distill_learner(
             student, teacher.decoder, plain, accelerator, lambda: lpips, projections
         )
         adversary = learner.adversary

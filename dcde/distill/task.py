@@ -13,9 +13,8 @@ from dcde.model import DCAE, Decoder
 from dcde.model.blocks import recompute_stages
 from dcde.model.dcae import Tap, stage_taps
 from dcde.params.pipeline import DistillParams, Params
-from dcde.train.adversary import Adversary
-from dcde.train.learner import Batch, Learner
-from dcde.train.losses import Prediction, build_terms
+from dcde.train.learner import Batch, Learner, build_learner
+from dcde.train.losses import Prediction
 
 
 class DistillTask:
@@ -62,7 +61,7 @@ class DistillTask:
         )
 
 
-def build_learner(
+def distill_learner(
     student: DCAE,
     teacher: Decoder,
     params: Params,
@@ -70,19 +69,13 @@ def build_learner(
     lpips_metric: Callable[[], nn.Module],
     projections: Mapping[str, nn.Conv2d],
 ) -> Learner:
-    """Return the learner of this recipe, with fresh discriminator weights drawn from the seed.
+    """Return the learner that distills the student as the parameters say.
 
     Args:
         teacher: frozen, on the accelerator's device.
         lpips_metric: loads LPIPS onto the device; called only if a term needs it.
         projections: for the stages that are narrower, see `narrow_taps`.
     """
-    torch.manual_seed(params.seed)
-    adversary = (
-        Adversary(params.gan.ratio, "bce", params.optimizer_d, accelerator)
-        if params.loss.gamma
-        else None
-    )
     freeze(student, params)
     task = DistillTask(
         student.decoder if params.distill.freeze_encoder else student,
@@ -91,8 +84,16 @@ def build_learner(
         stages=stage_taps(student.config.decoder) if params.loss.stream else [],
         projections=projections,
     )
-    terms = build_terms(params.loss, lpips_metric)
-    return Learner(task, terms, params.distill, params.optimizer, accelerator, adversary=adversary)
+    return build_learner(
+        task,
+        params.loss,
+        params.distill,
+        params.optimizer,
+        accelerator,
+        lpips_metric=lpips_metric,
+        gan=(params.gan.ratio, "bce", params.optimizer_d),
+        seed=params.seed,
+    )
 
 
 def freeze(student: DCAE, params: Params) -> None:

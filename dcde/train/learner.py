@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -14,10 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dcde.base.devices import channels_last
 from dcde.base.processes import share_batch_norms
 from dcde.data.pixels import to_model_range
-from dcde.params.training import OptimizerParams, TrainParams
+from dcde.params.training import AdamWParams, LossWeights, OptimizerParams, TrainParams
 from dcde.train.adversary import Adversary
 from dcde.train.bad_steps import undone_if_not_finite
-from dcde.train.losses import Prediction, Term
+from dcde.train.discriminator import GanLoss
+from dcde.train.losses import Prediction, Term, build_terms
 from dcde.train.optimizer import adamw, take_step
 from dcde.train.schedules import learning_rate, warmup
 
@@ -150,3 +151,30 @@ class Learner:
             if self.adversary is not None:
                 losses["gamma"] = self.adversary.term(prediction.image)
         return prediction, losses
+
+
+def build_learner(
+    task: Task,
+    loss: LossWeights,
+    train: TrainParams,
+    optimizer: OptimizerParams,
+    accelerator: Accelerator,
+    *,
+    lpips_metric: Callable[[], nn.Module],
+    gan: tuple[int, GanLoss, AdamWParams],
+    seed: int,
+    grad_clip: float = 0.0,
+) -> Learner:
+    """Return the learner of a task, with a discriminator if the loss has one.
+
+    Args:
+        lpips_metric: loads LPIPS onto the device; called only if a term needs it.
+        gan: the discriminator's ratio, loss and optimizer, see `Adversary`.
+        seed: of the discriminator's weights.
+    """
+    torch.manual_seed(seed)
+    adversary = Adversary(*gan, accelerator) if "gamma" in loss.weights() else None
+    terms = build_terms(loss, lpips_metric)
+    return Learner(
+        task, terms, train, optimizer, accelerator, adversary=adversary, grad_clip=grad_clip
+    )

@@ -6,17 +6,13 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from dcde.base.files import sha256_of
 from dcde.base.paths import (
     DISTILL_PLOTS,
     DISTILL_SAMPLES,
@@ -138,36 +134,6 @@ def test_plots_show_losses_and_pictures(workspace: Path, tmp_path: Path) -> None
     curves = ("loss/total", "weight/feature", "validation/lpips")
     for shown in (*curves, "epoch_002.jpg", "grid.jpg"):
         assert shown.replace("/", os.sep) in page or shown.replace("/", "_") in page, shown
-
-
-def test_killed_repro_continues_to_the_same_student(workspace: Path) -> None:
-    change_params(workspace, {"loss.gamma": 0.1, "distill.samples_per_epoch": 64})
-    command = [sys.executable, "-m", "dvc", "repro", "distill"]
-    env = {**os.environ, "PYTHONPATH": str(workspace)}
-    states = workspace / ".dcde/distill"
-    child = subprocess.Popen(
-        command,
-        cwd=workspace,
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while child.poll() is None and not list(states.glob("*/state.pt")):
-        time.sleep(0.01)
-    time.sleep(0.5)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    assert list(states.glob("*/state.pt")), "killed before the first saved state"
-    assert not (workspace / "models/student").exists()
-
-    output = dvc(workspace, "repro", "distill")
-    assert "continuing at epoch" in output and ran(output) == {"distill"}
-    continued = sha256_of(workspace / "models/student/model.safetensors")
-
-    output = dvc(workspace, "repro", "--force", "--single-item", "distill")
-    assert "continuing" not in output
-    assert sha256_of(workspace / "models/student/model.safetensors") == continued
 
 
 BAD = [
