@@ -1,4 +1,4 @@
-"""The decoder's operations as `dcde.decode.optimize` runs them: fused, in place, channels-last."""
+"""The optimized decoder's operations: fused, in place, channels-last."""
 
 from __future__ import annotations
 
@@ -29,18 +29,13 @@ class FusedOp(nn.Module):
     """A step on channels-last maps."""
 
     margin: int | None = 0
-    """How far around it an output depends on inputs, in positions; None: on all of them."""
+    """How far around it an output depends on inputs, in positions; None: everywhere."""
     scale = 1
     """Outputs for each input along a side."""
 
 
-def _channels_last(module: M) -> M:
-    module.to(memory_format=torch.channels_last)
-    return module
-
-
 def _with_shortcut(conv: nn.Conv2d, repeats: int) -> nn.Conv2d:
-    """The convolution plus `x.repeat_interleave(repeats)`, as one convolution."""
+    """Add `x.repeat_interleave(repeats)` to the convolution."""
     outputs = torch.arange(conv.out_channels, device=conv.weight.device)
     with torch.no_grad():
         conv.weight[outputs, outputs // repeats, 1, 1] += 1
@@ -48,7 +43,7 @@ def _with_shortcut(conv: nn.Conv2d, repeats: int) -> nn.Conv2d:
 
 
 def _nhwc(x: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, H, W, C), without a copy for channels-last."""
+    """Permute (B, C, H, W) to (B, H, W, C), without a copy for channels-last."""
     return x.permute(0, 2, 3, 1)
 
 
@@ -57,7 +52,7 @@ def _nchw(x: Tensor) -> Tensor:
 
 
 def _act(act: nn.Module | None) -> nn.Module:
-    """The activation in place."""
+    """Return the activation in place."""
     if act is None:
         return nn.Identity()
     return nn.ReLU(inplace=True) if isinstance(act, nn.ReLU) else nn.SiLU(inplace=True)
@@ -66,13 +61,13 @@ def _act(act: nn.Module | None) -> nn.Module:
 class Pointwise(nn.Module):
     """A 1x1 convolution of (B, H, W, C).
 
-    On a CPU by oneDNN, elsewhere as a matrix product: in fp32 the BLAS behind `F.linear` was found
-    to take twice as long as oneDNN on an AMD EPYC.
+    CPUs use oneDNN, other devices a matrix product: on an AMD EPYC, the BLAS behind `F.linear`
+    takes twice as long as oneDNN in fp32.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.weight, self.bias = _channels_last(conv).weight, conv.bias
+        self.weight, self.bias = conv.weight, conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cpu:
@@ -100,7 +95,7 @@ class FusedInput(FusedOp):
         super().__init__()
         conv, shortcut = project_in.main.conv, project_in.shortcut
         assert isinstance(conv, nn.Conv2d) and isinstance(shortcut, ChannelDuplicate)
-        self.conv = _channels_last(_with_shortcut(conv, shortcut.repeats))
+        self.conv = _with_shortcut(conv, shortcut.repeats)
 
     def forward(self, latent: Tensor) -> Tensor:
         dtype = next(self.conv.parameters()).dtype
@@ -114,9 +109,9 @@ class FusedResBlock(FusedOp):
 
     def __init__(self, block: ResBlock) -> None:
         super().__init__()
-        self.conv1 = _channels_last(block.conv1.conv)
+        self.conv1 = block.conv1.conv
         self.act = _act(block.conv1.act)
-        self.conv2 = _channels_last(block.conv2.conv)
+        self.conv2 = block.conv2.conv
         norm = block.conv2.norm
         self.norm = RMSNorm(norm) if isinstance(norm, RMSNorm2d) else None
 
@@ -130,8 +125,8 @@ class FusedResBlock(FusedOp):
 class FusedAttention(FusedOp):
     """`LiteMLA` with its identity, in the linear form at every size.
 
-    In two parts, so that a map may be gathered and read piece by piece: `gather` sums keys and
-    values over positions, `read` asks the sums with each position's query.
+    It has two parts, for maps in tiles: `gather` sums keys and values over positions, `read`
+    applies each position's query to the sums.
     """
 
     margin = None
@@ -139,9 +134,9 @@ class FusedAttention(FusedOp):
     def __init__(self, attention: LiteMLA) -> None:
         super().__init__()
         self.qkv = Pointwise(attention.qkv.conv)
-        self.aggreg = _channels_last(attention.aggreg)
+        self.aggreg = attention.aggreg
         self.reach = 2 if len(attention.aggreg) else 0
-        """Margin of `heads`: the 5x5 branch's."""
+        """Margin of `heads`: half of the 5x5 branch's kernel."""
         self.proj = Pointwise(attention.proj.conv)
         assert isinstance(attention.proj.norm, RMSNorm2d)
         self.norm = RMSNorm(attention.proj.norm)
@@ -151,7 +146,7 @@ class FusedAttention(FusedOp):
         return self.read(x, heads, self.gather(heads))
 
     def heads(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to queries, keys and values (B, H, W, heads, 3, HEAD_DIM)."""
+        """Return queries, keys and values (B, H, W, heads, 3, HEAD_DIM) of (B, C, H, W)."""
         qkv = self.qkv(_nhwc(x))
         if len(self.aggreg):
             qkv = torch.cat([qkv, *(_nhwc(op(_nchw(qkv))) for op in self.aggreg)], dim=3)
@@ -160,12 +155,12 @@ class FusedAttention(FusedOp):
         return heads
 
     def gather(self, heads: Tensor) -> Tensor:
-        """Sums over positions of keys times (values, 1): (B, heads, HEAD_DIM, HEAD_DIM + 1)."""
+        """Sum keys times (values, 1) over positions: (B, heads, HEAD_DIM, HEAD_DIM + 1)."""
         k, v = (_positions(heads[..., i, :]) for i in (1, 2))
         return torch.cat([k.mT @ v, k.sum(dim=2)[..., None]], dim=3)
 
     def read(self, x: Tensor, heads: Tensor, gathered: Tensor) -> Tensor:
-        """The block's output for the positions of `x`."""
+        """Return the block's output for the positions of `x`."""
         out = _positions(heads[..., 0, :]) @ gathered  # (B, heads, H*W, HEAD_DIM + 1)
         out = out[..., :-1] / (out[..., -1:] + ATTENTION_EPS)
         B, _, H, W = x.shape
@@ -174,7 +169,7 @@ class FusedAttention(FusedOp):
 
 
 def _positions(x: Tensor) -> Tensor:
-    """(B, H, W, heads, HEAD_DIM) to (B, heads, H*W, HEAD_DIM)."""
+    """Flatten (B, H, W, heads, HEAD_DIM) to (B, heads, H*W, HEAD_DIM)."""
     return x.flatten(1, 2).transpose(1, 2)
 
 
@@ -187,7 +182,7 @@ class FusedGLU(FusedOp):
         super().__init__()
         expand, depth, project = glu.inverted_conv, glu.depth_conv, glu.point_conv
         self.expand = Pointwise(expand.conv)
-        self.depth = _channels_last(depth.conv)
+        self.depth = depth.conv
         self.project = Pointwise(project.conv)
         assert isinstance(project.norm, RMSNorm2d)
         self.norm = RMSNorm(project.norm)
@@ -210,12 +205,12 @@ class FusedUpsample(FusedOp):
         conv = _at_low_resolution(up.conv.conv) if isinstance(up, InterpolateConv) else up.conv.conv
         if isinstance(shortcut, ChannelDuplicate):
             conv = _with_shortcut(conv, shortcut.repeats)
-        # From channels (out, dy, dx), as pixel shuffle has them, to (dy, dx, out): then a row of
-        # the output is made of whole pixels of the convolution's.
+        # Reorder pixel shuffle's channels (out, dy, dx) to (dy, dx, out): then whole pixels of the
+        # convolution's output make up a row of the image.
         for parameter in conv.parameters():
             rows = parameter.data.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
             parameter.data = rows.contiguous()
-        self.conv = _channels_last(conv)
+        self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
         y = _nhwc(self.conv(x))
@@ -225,7 +220,7 @@ class FusedUpsample(FusedOp):
 
 
 def _at_low_resolution(conv: nn.Conv2d) -> nn.Conv2d:
-    """A 3x3 convolution behind nearest upsampling by 2, as one before pixel shuffle.
+    """Turn a 3x3 convolution after nearest upsampling by 2 into one before pixel shuffle.
 
     An output at (2i + dy) sees the rows (2i + dy - 1 ... 2i + dy + 1) of the upsampled map, which
     are rows (i - 1, i, i) of the map for dy = 0 and (i, i, i + 1) for dy = 1.
@@ -259,7 +254,7 @@ class FusedConv(FusedOp):
 
     def __init__(self, layer: ConvLayer) -> None:
         super().__init__()
-        self.conv = _channels_last(layer.conv)
+        self.conv = layer.conv
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)

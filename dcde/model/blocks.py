@@ -1,6 +1,6 @@
-"""The building blocks of DC-AE, in the key names of efficientvit's published checkpoints.
+"""The building blocks of DC-AE, with the key names of efficientvit's published checkpoints.
 
-Shapes in comments: B batch, C channels, H and W height and width of the feature map.
+Shapes: B batch, C channels, H and W height and width of the feature map.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class RMSNorm2d(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The reciprocal of the RMS is a (B, 1, H, W) map in fp32; all else stays in x's precision,
-        # so that no permutation and no full-size fp32 copy is needed.
+        # Only the (B, 1, H, W) map of the mean square is in fp32: no full-size copy is needed.
         mean_square = x.float().square().mean(dim=1, keepdim=True)
         x = x * torch.rsqrt(mean_square + self.eps).to(x.dtype)
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
@@ -110,7 +109,7 @@ class OpSequential(nn.Module):
         super().__init__()
         self.op_list = nn.ModuleList(ops)
         self.recompute = False
-        """Whether each operation is computed again in the backward pass, to save memory."""
+        """Recompute each operation in the backward pass, to save memory."""
 
     def forward(self, x: Tensor) -> Tensor:
         for op in self.op_list:
@@ -119,7 +118,7 @@ class OpSequential(nn.Module):
 
 
 def recompute_stages(stages: Iterable[nn.Module], on: bool) -> None:
-    """Whether what these stages compute is computed again in the backward pass."""
+    """Turn recomputation in the backward pass on or off for these stages."""
     for stage in stages:
         assert isinstance(stage, OpSequential)
         stage.recompute = on
@@ -173,14 +172,14 @@ class LiteMLA(nn.Module):
             heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
             q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
             q, k = F.relu(q), F.relu(k)
-            # An exported graph serves all sizes, so it has the form that is right for all.
+            # An exported graph must serve all sizes, so it has the linear form.
             linear = torch.compiler.is_exporting() or H * W > HEAD_DIM
             out = self._linear(q, k, v) if linear else self._quadratic(q, k, v)
         return self.proj(out.reshape(B, -1, H, W).to(qkv.dtype))
 
     @staticmethod
     def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones gathers the denominator
+        v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums up the denominator
         out = (v @ k.transpose(-1, -2)) @ q  # (B, heads, HEAD_DIM + 1, H*W)
         return out[:, :, :-1] / (out[:, :, -1:] + ATTENTION_EPS)
 
@@ -221,7 +220,7 @@ def build_block(
 ) -> nn.Module:
     if kind == "R":
         return Residual(ResBlock(channels, inner, norm, act))
-    # The gated convolution and the attention's projection take RMS norm whatever the stage's norm.
+    # Attention blocks always have RMS norms, whatever the stage's norm.
     return EfficientViTBlock(channels, inner, "trms2d", multiscale=kind == "S")
 
 

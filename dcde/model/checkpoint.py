@@ -1,4 +1,4 @@
-"""Models on disk: safetensors beside a config.json, in our format and the two published ones."""
+"""Read and write models: safetensors beside a config.json, in our layout or a published one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from dcde.model.zoo import zoo_name
 from dcde.params.file import first_fault
 
 Layout = Literal["safetensors", "diffusers", "efficientvit"]
-"""How a folder names tensors and tells the architecture; the first is ours."""
+"""How a folder names tensors and describes the architecture; the first is ours."""
 
 
 def save_model(model: DCAE, folder: Path | str, layout: Layout = "safetensors") -> None:
@@ -51,7 +51,7 @@ def save_model(model: DCAE, folder: Path | str, layout: Layout = "safetensors") 
 
 
 def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
-    """Write weights and configuration into a folder that is there.
+    """Write weights and configuration into an existing folder.
 
     Raises:
         UserError: with the reason, before anything is written, if the layout can't express it.
@@ -72,8 +72,8 @@ def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
         known = zoo_name(config)
         if known is None:
             raise UserError(
-                f"{config.name}: efficientvit's layout stores nothing of the architecture but its "
-                "name, and this one has no name there; choose another format"
+                f"{config.name}: efficientvit's layout stores only the architecture's name, and "
+                "this one has none there; choose another format"
             )
         raw = {"model_name": known}
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / name)
@@ -81,15 +81,12 @@ def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
 
 
 def read_model(path: Path | str) -> DCAE:
-    """Read a model in fp32, in eval mode, from its folder, or from the file of weights in one
-    that is named.
+    """Read a model in fp32 and eval mode, from its folder or a file of weights in one.
 
-    Three layouts are known by their config.json: ours, efficientvit's published one (which holds
-    `model_name` alone) and diffusers' `AutoencoderDC`.
+    config.json tells the layout: ours, efficientvit's (only a `model_name`) or diffusers'.
 
     Raises:
-        UserError: for a missing or damaged file, an unknown model, and for a tensor that is
-            missing, too many, of the wrong shape or type, or not finite, by name.
+        UserError: for a missing or damaged file or an unknown model, and see `check_state`.
     """
     weights = weights_file(Path(path))
     raw = _raw_config(weights.parent)
@@ -107,14 +104,14 @@ def read_model(path: Path | str) -> DCAE:
 
 
 def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path) -> None:
-    """Refuse weights that don't fit the model exactly.
+    """Reject weights that don't fit the model exactly.
 
     Args:
         expected: the model's own tensors; their values don't matter.
 
     Raises:
-        UserError: naming the first tensor that is missing, too many, of the wrong shape or type,
-            or not finite.
+        UserError: naming the first tensor that is missing, surplus, not finite, or of the wrong
+            shape or type.
     """
     for name, ours in expected.items():
         if name not in state:
@@ -136,7 +133,7 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sou
 
 
 def read_config(folder: Path) -> DCAEConfig:
-    """The architecture that a folder's config.json tells, in any of the three layouts.
+    """Read the architecture from a folder's config.json, in any of the three layouts.
 
     Raises:
         UserError: if it is missing or can't be expressed.
@@ -170,8 +167,8 @@ def _model_config(raw: dict[str, Any], folder: Path) -> DCAEConfig:
         raise UserError(f"{source}: {first_fault(error, DCAEConfig)}") from None
     except NotExpressibleError as error:
         raise UserError(f"{source}: {error}") from None
-    except KeyError as error:
-        raise UserError(f"{source}: {error.args[0]}") from None
+    except KeyError as unknown:
+        raise UserError(f"{source}: {unknown.args[0]}") from None
     raise UserError(
         f"{source}: unknown layout, expected one of the keys dcde, model_name (efficientvit) "
         f"or _class_name {CLASS} or {NARROW_CLASS} (diffusers)"

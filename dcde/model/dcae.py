@@ -48,9 +48,7 @@ class Encoder(nn.Module):
             else build_downsample(config.downsample, 3, widths[1])
         )
         stages = []
-        for i, (kind, width, depth) in enumerate(
-            zip(config.block_types, widths, config.depths, strict=True)
-        ):
+        for i, (kind, width, depth) in enumerate(config.stages()):
             inner = config.inner_width(i)
             ops = [build_block(kind, width, inner, "trms2d", "silu") for _ in range(depth)]
             if depth > 0 and i + 1 < len(widths):
@@ -81,9 +79,7 @@ class Decoder(nn.Module):
             ChannelDuplicate(latent_channels, widths[-1], 1),
         )
         stages = []
-        for i, (kind, width, depth) in enumerate(
-            zip(config.block_types, widths, config.depths, strict=True)
-        ):
+        for i, (kind, width, depth) in enumerate(config.stages()):
             ops: list[nn.Module] = []
             if depth > 0 and i + 1 < len(widths):
                 up = build_upsample(config.upsample, widths[i + 1], width)
@@ -99,14 +95,10 @@ class Decoder(nn.Module):
         assert out_act is not None
         self.project_out = OpSequential([RMSNorm2d(widths[first]), out_act, out_conv])
 
-    @overload
-    def forward(self, latent: Tensor) -> Tensor: ...
-    @overload
-    def forward(self, latent: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]: ...
     def forward(
         self, latent: Tensor, taps: Sequence[Tap] | None = None
     ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
-        """Decode, and where `taps` are given return their features too, from the same pass.
+        """Decode; given `taps`, return their features too, from the same pass.
 
         Raises:
             ValueError: for a tap that this decoder does not have.
@@ -130,13 +122,7 @@ class Decoder(nn.Module):
 
 
 class DCAE(nn.Module):
-    """A DC-AE built from its configuration.
-
-    >>> from dcde.model import DCAE, zoo_config
-    >>> model = DCAE(zoo_config("dc-ae-f16c16-photos"))
-    >>> model.encode(torch.zeros(1, 3, 64, 64)).shape
-    torch.Size([1, 16, 4, 4])
-    """
+    """A DC-AE built from its configuration."""
 
     def __init__(self, config: DCAEConfig) -> None:
         super().__init__()
@@ -145,7 +131,7 @@ class DCAE(nn.Module):
         self.decoder = Decoder(config.decoder, config.latent_channels)
 
     def encode(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to (B, latent_channels, H / f, W / f)."""
+        """Encode (B, 3, H, W) in [-1, 1] to (B, latent_channels, H / f, W / f)."""
         return self.encoder(image)
 
     @overload
@@ -155,16 +141,12 @@ class DCAE(nn.Module):
     def decode(
         self, latent: Tensor, taps: Sequence[Tap] | None = None
     ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
-        """(B, latent_channels, h, w) to (B, 3, h * f, w * f), about [-1, 1], not clamped.
+        """Decode (B, latent_channels, h, w) to (B, 3, h * f, w * f), about [-1, 1], not clamped.
 
-        With `taps`, also a dictionary of the features there (see `Tap`).
+        Given `taps`, return their features too (see `Tap`).
         """
         return self.decoder(latent, taps)
 
-    @overload
-    def forward(self, image: Tensor) -> Tensor: ...
-    @overload
-    def forward(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]: ...
     def forward(
         self, image: Tensor, taps: Sequence[Tap] | None = None
     ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
@@ -173,6 +155,6 @@ class DCAE(nn.Module):
 
 
 def build_on_meta(config: DCAEConfig) -> DCAE:
-    """The model without memory for its weights: for counting, or to load weights into."""
+    """Build the model without memory for its weights, to count or to load weights into."""
     with torch.device("meta"):
         return DCAE(config)

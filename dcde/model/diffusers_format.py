@@ -1,7 +1,7 @@
-"""How diffusers' `AutoencoderDC` names and stores the same model.
+"""Translate names and configuration to and from diffusers' `AutoencoderDC`.
 
-Its configuration knows no inner widths: models that have them are of a class of ours, which is
-derived from it (see `dcde.model.narrow_autoencoder_dc`).
+Its configuration has no inner widths; models with some are of a subclass of ours (see
+`dcde.model.narrow_autoencoder_dc`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from dcde.model.spec import (
 
 
 class NotExpressibleError(ValueError):
-    """A model that diffusers' class can't express, or ours can't; the message names what of it."""
+    """A model that diffusers' class or ours can't express; the message names the reason."""
 
 
 _NAME = "_dcde_name"
-"""Key of our model's name in diffusers' config.json; it ignores keys that start so."""
+"""Our model's name in config.json; diffusers ignores keys that start with an underscore."""
 _RES, _EFFICIENT_VIT = "ResBlock", "EfficientViTBlock"
 CLASS, NARROW_CLASS = "AutoencoderDC", "NarrowAutoencoderDC"
-"""Names of the classes; the second is ours."""
+"""The second class is ours."""
 NARROW_MODULE = "narrow_autoencoder_dc"
 _INNER = "decoder_inner_channels"
 _AUTO_MAP = {"AutoModel": f"{NARROW_MODULE}.{NARROW_CLASS}"}
@@ -46,7 +46,7 @@ _FIXED = {
     "encoder_out_shortcut": True,
     "decoder_in_shortcut": True,
 }
-"""Fields that have one value in every model that ours can be."""
+"""Fields for which our model has a single value."""
 _READ = (
     *(f"{side}_{field}" for side in ("encoder", "decoder") for field in _SIDE_FIELDS),
     *("latent_channels", "scaling_factor", "upsample_block_type", "downsample_block_type"),
@@ -70,7 +70,7 @@ _IN_BLOCK = (
 
 
 def diffusers_key(key: str, config: DCAEConfig) -> str:
-    """The name of our tensor in diffusers; of `qkv`, the common stem `...attn.to_qkv.weight`."""
+    """Return our tensor's name in diffusers; for `qkv`, the common stem `...attn.to_qkv.weight`."""
     side, rest = key.split(".", 1)
     outer = "conv." if getattr(config, side).first_stage else ""
     if match := re.fullmatch(r"stages\.(\d+)\.op_list\.(\d+)\.(.*)", rest):
@@ -94,9 +94,10 @@ def diffusers_key(key: str, config: DCAEConfig) -> str:
 def from_diffusers(
     state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], config: DCAEConfig
 ) -> dict[str, Tensor]:
-    """Rename diffusers' tensors to ours; those with no name of ours keep theirs.
+    """Rename diffusers' tensors; unknown ones keep their names.
 
-    `shapes` are our model's: diffusers stores some 1x1 convolutions as matrices.
+    Args:
+        shapes: our model's; diffusers stores some 1x1 convolutions as matrices.
     """
     left = dict(state)
     ours: dict[str, Tensor] = {}
@@ -113,7 +114,7 @@ def from_diffusers(
 
 
 def to_diffusers(state: Mapping[str, Tensor], config: DCAEConfig) -> dict[str, Tensor]:
-    """The reverse of `from_diffusers`."""
+    """Reverse `from_diffusers`."""
     theirs: dict[str, Tensor] = {}
     for key, tensor in state.items():
         name = diffusers_key(key, config)
@@ -126,11 +127,11 @@ def to_diffusers(state: Mapping[str, Tensor], config: DCAEConfig) -> dict[str, T
 
 
 def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
-    """Read diffusers' config.json; `name` is for those that we did not write.
+    """Read diffusers' config.json; `name` is for files that we did not write.
 
     Raises:
-        NotExpressibleError, pydantic.ValidationError: for a field that is missing or unknown, or
-            has a value that this model can't express.
+        NotExpressibleError, pydantic.ValidationError: for a field that is missing or unknown, or a
+            value that our model can't express.
     """
     for field in _READ:
         if field not in raw and field != "decoder_conv_act_fn":  # older than that field: relu
@@ -181,10 +182,10 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
 
 
 def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
-    """The reverse of `config_from_diffusers`.
+    """Reverse `config_from_diffusers`.
 
     Raises:
-        NotExpressibleError: naming what of the model diffusers' class can't express.
+        NotExpressibleError: naming the field that diffusers' class lacks.
     """
 
     def side(prefix: str, stages: StageConfig) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
         **side("decoder", decoder),
         "downsample_block_type": _reversed(_DOWNSAMPLE)[encoder.downsample],
         "upsample_block_type": _reversed(_UPSAMPLE)[decoder.upsample],
-        # Attention blocks take RMS norm whatever the stage's norm; in diffusers they take that.
+        # Our attention blocks always have RMS norms; diffusers' have the stage's norm.
         "decoder_norm_types": [
             norm_names[norm] if kind == "R" else "rms_norm"
             for kind, norm in zip(decoder.block_types, decoder.norms, strict=True)
@@ -236,7 +237,7 @@ def _check(field: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def _one_of(field: str, raw: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """Our name of a field's value."""
+    """Return our name for a field's value."""
     _check(field, raw[field], list(names))
     return names[raw[field]]
 
@@ -246,7 +247,7 @@ def _reversed(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def diffusers_class(config: DCAEConfig) -> str | None:
-    """The name of the class that the model is of in diffusers; None where it can be of none."""
+    """Return the name of the model's class in diffusers, if it can be of any."""
     try:
         return str(config_to_diffusers(config)["_class_name"])
     except NotExpressibleError:
@@ -254,7 +255,7 @@ def diffusers_class(config: DCAEConfig) -> str | None:
 
 
 def _list(raw: Mapping[str, Any], field: str, n: int | None = None) -> list[Any]:
-    """The value of a field that is a list, of an entry for each stage."""
+    """Return a field's list, with an entry for each stage."""
     value = raw[field]
     if not isinstance(value, list) or n not in (None, len(value)):
         expected = "a list" if n is None else f"a list of {n}, one for each stage"
@@ -263,11 +264,9 @@ def _list(raw: Mapping[str, Any], field: str, n: int | None = None) -> list[Any]
 
 
 def _per_stage(raw: Mapping[str, Any], field: str, n: int) -> list[Any]:
-    """The same for a field that may have one value for all stages."""
+    """Return a field's list, or as many of its single value."""
     return [raw[field]] * n if isinstance(raw[field], str) else _list(raw, field, n)
 
 
 def _block_type(name: str, scales: list[int]) -> BlockType:
-    if name == _RES:
-        return "R"
-    return "S" if scales else "E"
+    return "R" if name == _RES else "S" if scales else "E"

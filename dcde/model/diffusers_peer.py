@@ -1,4 +1,4 @@
-"""diffusers' implementation of the same model, to compare with, and for its pipelines."""
+"""Convert models to and from diffusers' implementation."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from dcde.model.diffusers_format import (
 
 
 def diffusers_model(model: DCAE) -> Any:
-    """`AutoencoderDC` with the model's weights, in eval mode, on its device.
+    """Return diffusers' model with these weights, in eval mode, on the same device.
 
-    Where the model has inner widths, it is a `NarrowAutoencoderDC`, which is derived from it.
+    It is an `AutoencoderDC`, or a `NarrowAutoencoderDC` if the model has inner widths.
 
     Raises:
         ImportError: if diffusers is not installed.
-        NotExpressibleError: naming what of the model its class can't express.
+        NotExpressibleError: naming the field that its class lacks.
     """
-    check_torchvision()  # which diffusers imports
+    check_torchvision()  # diffusers imports it
     from diffusers import AutoencoderDC
 
     raw, kind = config_to_diffusers(model.config), AutoencoderDC
@@ -40,7 +40,7 @@ def diffusers_model(model: DCAE) -> Any:
 
 
 def from_diffusers_model(peer: Any) -> DCAE:
-    """Our model of diffusers' `AutoencoderDC`, in its mode; where it can, it shares its weights.
+    """Return our model of diffusers' `AutoencoderDC`, in the same mode; it may share weights.
 
     Raises:
         NotExpressibleError: naming the field of its configuration that ours can't express.

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the same function, with less to compute."""
+"""Fold batch norms into the convolutions before them: less work, the same function."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def fold_norms(module: M) -> M:
-    """A copy in which every `ConvLayer` with a batch norm is one convolution with bias.
+    """Return a copy in which every `ConvLayer` with a batch norm is one convolution with bias.
 
     With running statistics mean and var: weight * gamma / sqrt(var + eps), and bias
     (bias - mean) * gamma / sqrt(var + eps) + beta. RMS norms depend on the input and stay.
 
     Raises:
-        ValueError: if the module is in training mode, where the statistics are the batch's own.
+        ValueError: in training mode, where each batch has its own statistics.
     """
     if module.training:
         raise ValueError("fold_norms: found a module in training mode, expected eval()")

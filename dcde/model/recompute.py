@@ -1,4 +1,4 @@
-"""Activation checkpointing (Chen et al., arXiv 1604.06174): memory bought with time."""
+"""Activation checkpointing (Chen et al., arXiv 1604.06174): less memory for more time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """`block(x)`, of which only x is kept for the backward pass, which computes the rest again."""
+    """Return `block(x)`; keep only x for the backward pass, which recomputes the rest."""
     y: Tensor = checkpoint(
         block,
         x,
@@ -30,9 +30,9 @@ def _contexts(
 
 @contextmanager
 def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
-    """Batch norms norm by the batch, but their running statistics and counters stay.
+    """Keep the running statistics and counters of batch norms, which normalize by the batch.
 
-    The statistics go on being passed, or what is kept for the backward pass would not match.
+    They still get their statistics, or the tensors kept for the backward pass would not match.
     """
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -1,7 +1,8 @@
-"""What a DC-AE is made of, as data: block types, widths and depths of each stage."""
+"""The architecture of a DC-AE as data: block types, widths and depths of each stage."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -59,13 +60,17 @@ class StageConfig(BaseModel):
                 )
         return self
 
+    def stages(self) -> Iterator[tuple[BlockType, int, int]]:
+        """Yield each stage's block type, width and depth."""
+        return zip(self.block_types, self.widths, self.depths, strict=True)
+
     @property
     def first_stage(self) -> int:
-        """Index of the finest stage that exists."""
+        """Return the index of the finest stage that exists."""
         return 0 if self.depths[0] > 0 else 1
 
     def inner_width(self, stage: int) -> int:
-        """Channels inside a block: conv1's outputs (R), the gated convolution's hidden (E, S)."""
+        """Return the channels inside a block: conv1's outputs (R) or the hidden ones (E, S)."""
         return self.widths[stage] * (1 if self.block_types[stage] == "R" else GLU_RATIO)
 
 
@@ -83,7 +88,7 @@ class DecoderConfig(StageConfig):
     upsample: Literal["ConvPixelShuffle", "InterpolateConv"] = "ConvPixelShuffle"
     out_act: ActType = "relu"
     inner_widths: tuple[int, ...] | None = None
-    """Channels inside the blocks of each stage (see `inner_width`); None: as the widths say."""
+    """Channels inside the blocks of each stage (see `inner_width`); None: as wide as usual."""
 
     def inner_width(self, stage: int) -> int:
         if self.inner_widths is None:
@@ -91,12 +96,12 @@ class DecoderConfig(StageConfig):
         return self.inner_widths[stage]
 
     def narrower_than(self, full: DecoderConfig) -> list[int]:
-        """Stages whose stream has fewer channels than that of the decoder this one was cut from."""
+        """Return the stages whose stream has fewer channels than the full decoder's."""
         widths = zip(self.widths, full.widths, strict=True)
         return [i for i, (width, before) in enumerate(widths) if width < before]
 
     def first_block(self, stage: int) -> int:
-        """Place of a stage's first block in its `op_list`: after its upsampling, if any."""
+        """Return the place of a stage's first block in its `op_list`: after any upsampling."""
         return 1 if self.depths[stage] > 0 and stage + 1 < len(self.widths) else 0
 
     @model_validator(mode="after")
@@ -144,14 +149,14 @@ class DCAEConfig(BaseModel):
 
     @property
     def downsampling(self) -> int:
-        """Image pixels for each latent position, along one side."""
+        """Return the image pixels for each latent position, along one side."""
         return 2 ** (len(self.encoder.widths) - 1)
 
     def check_image_size(self, field: str, size: int) -> None:
-        """Refuse images whose sides the downsampling does not divide.
+        """Reject a size that is no multiple of the downsampling.
 
         Args:
-            field: where the size comes from, for the message.
+            field: the parameter that holds it, for the message.
 
         Raises:
             UserError: with the nearest size that fits.
@@ -159,12 +164,12 @@ class DCAEConfig(BaseModel):
         if size % self.downsampling:
             nearest = max(1, round(size / self.downsampling)) * self.downsampling
             raise UserError(
-                f"{field}: found {size} pixels, expected a multiple of {self.downsampling}, by "
-                f"which {self.name} makes images smaller, such as {nearest}"
+                f"{field}: found {size} pixels, expected a multiple of {self.downsampling} for "
+                f"{self.name}, such as {nearest}"
             )
 
     def with_decoder_depths(self, depths: tuple[int, ...], name: str) -> DCAEConfig:
-        """The same model with another decoder depth list.
+        """Return the same model with another decoder depth list.
 
         Raises:
             pydantic.ValidationError: if the depth list does not fit the stages.
@@ -172,7 +177,7 @@ class DCAEConfig(BaseModel):
         return self.with_decoder(name, depths=depths)
 
     def with_decoder(self, name: str, **changes: tuple[int, ...] | None) -> DCAEConfig:
-        """The same model with other fields of the decoder.
+        """Return the same model with other fields of the decoder.
 
         Raises:
             pydantic.ValidationError: if they do not fit each other or the latent.

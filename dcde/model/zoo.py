@@ -1,4 +1,4 @@
-"""Named architectures: those of the published checkpoints, and the bundled teacher's."""
+"""Named architectures: the published checkpoints, and the bundled teacher."""
 
 from __future__ import annotations
 
@@ -14,95 +14,63 @@ from dcde.model.spec import (
     NormType,
 )
 
-_R: BlockType = "R"
-_E: BlockType = "E"
-_BN: NormType = "bn2d"
-_RMS: NormType = "trms2d"
-_RELU: ActType = "relu"
-_SILU: ActType = "silu"
+_TYPES: tuple[BlockType, ...] = ("R", "R", "R", "E", "E", "E", "E", "E")
+_NORMS: tuple[NormType, ...] = ("bn2d",) * 3 + ("trms2d",) * 5
+_ACTS: tuple[ActType, ...] = ("relu",) * 3 + ("silu",) * 5
 
 
-def _deep(name: str, latent_channels: int, extra_widths: tuple[int, ...] = ()) -> DCAEConfig:
-    """dc-ae-f32c32-in and its deeper relatives: 3 R stages, then E stages."""
-    widths = (128, 256, 512, 512, 1024, 1024, *extra_widths)
-    n_attention = len(widths) - 3
-    block_types = (_R,) * 3 + (_E,) * n_attention
+def _config(
+    name: str,
+    latent_channels: int,
+    widths: tuple[int, ...],
+    encoder_depths: tuple[int, ...],
+    decoder_depths: tuple[int, ...],
+) -> DCAEConfig:
+    """Return a model with the blocks of dc-ae-f32c32-in: 3 stages of R, then E."""
+    n = len(widths)
+    types, norms, acts = _TYPES[:n], _NORMS[:n], _ACTS[:n]
     return DCAEConfig(
         name=name,
         latent_channels=latent_channels,
-        encoder=EncoderConfig(
-            block_types=block_types, widths=widths, depths=(0, 4, 8) + (2,) * n_attention
-        ),
+        encoder=EncoderConfig(block_types=types, widths=widths, depths=encoder_depths),
         decoder=DecoderConfig(
-            block_types=block_types,
-            widths=widths,
-            depths=(0, 5, 10) + (2,) * n_attention,
-            norms=(_BN,) * 3 + (_RMS,) * n_attention,
-            acts=(_RELU,) * 3 + (_SILU,) * n_attention,
+            block_types=types, widths=widths, depths=decoder_depths, norms=norms, acts=acts
         ),
     )
 
 
-_SANA_WIDTHS = (128, 256, 512, 512, 1024, 1024)
-_SANA_ENCODER = EncoderConfig(
-    block_types=("R", "R", "R", "S", "S", "S"),
-    widths=_SANA_WIDTHS,
-    depths=(2, 2, 2, 3, 3, 3),
-    downsample="Conv",
-)
-_SANA_SCALING_FACTOR = 0.41407
-
-
-def _sana(name: str) -> DCAEConfig:
-    return DCAEConfig(
-        name=name,
-        latent_channels=32,
-        encoder=_SANA_ENCODER,
-        decoder=DecoderConfig(
-            block_types=("R", "R", "R", "S", "S", "S"),
-            widths=_SANA_WIDTHS,
-            depths=(3, 3, 3, 3, 3, 3),
-            norms=("trms2d",) * 6,
-            acts=("silu",) * 6,
-            upsample="InterpolateConv",
-        ),
-        scaling_factor=_SANA_SCALING_FACTOR,
-    )
-
-
-def _lite(name: str) -> DCAEConfig:
-    """DC-AE-Lite (DC-Gen): the Sana encoder with an all-residual decoder."""
-    return DCAEConfig(
-        name=name,
-        latent_channels=32,
-        encoder=_SANA_ENCODER,
-        decoder=DecoderConfig(
-            block_types=("R",) * 6,
-            widths=_SANA_WIDTHS,
-            depths=(0, 3, 5, 4, 4, 4),
-            norms=("trms2d",) * 6,
-            acts=("silu",) * 6,
-            out_act="silu",
-        ),
-        scaling_factor=_SANA_SCALING_FACTOR,
-    )
+def _deep(name: str, latent_channels: int, extra_widths: tuple[int, ...] = ()) -> DCAEConfig:
+    """Return dc-ae-f32c32-in or one of its deeper relatives."""
+    widths = (128, 256, 512, 512, 1024, 1024, *extra_widths)
+    twos = (2,) * (len(widths) - 3)
+    return _config(name, latent_channels, widths, (0, 4, 8, *twos), (0, 5, 10, *twos))
 
 
 def _f16c16(name: str) -> DCAEConfig:
-    """The bundled teacher: the blocks and the shape of the depth lists of dc-ae-f32c32-in."""
-    block_types = (_R, _R, _R, _E, _E)
-    widths = (16, 32, 64, 128, 128)
+    """Return the bundled teacher: a small dc-ae-f32c32-in with one stage less."""
+    return _config(name, 16, (16, 32, 64, 128, 128), (0, 2, 4, 2, 2), (0, 5, 10, 2, 2))
+
+
+def _sana(name: str, *, lite: bool = False) -> DCAEConfig:
+    """Return Sana's autoencoder, or DC-AE-Lite (DC-Gen) with its all-residual decoder."""
+    widths = (128, 256, 512, 512, 1024, 1024)
+    types: tuple[BlockType, ...] = ("R", "R", "R", "S", "S", "S")
     return DCAEConfig(
         name=name,
-        latent_channels=16,
-        encoder=EncoderConfig(block_types=block_types, widths=widths, depths=(0, 2, 4, 2, 2)),
-        decoder=DecoderConfig(
-            block_types=block_types,
-            widths=widths,
-            depths=(0, 5, 10, 2, 2),
-            norms=(_BN,) * 3 + (_RMS,) * 2,
-            acts=(_RELU,) * 3 + (_SILU,) * 2,
+        latent_channels=32,
+        encoder=EncoderConfig(
+            block_types=types, widths=widths, depths=(2, 2, 2, 3, 3, 3), downsample="Conv"
         ),
+        decoder=DecoderConfig(
+            block_types=("R",) * 6 if lite else types,
+            widths=widths,
+            depths=(0, 3, 5, 4, 4, 4) if lite else (3,) * 6,
+            norms=("trms2d",) * 6,
+            acts=("silu",) * 6,
+            upsample="ConvPixelShuffle" if lite else "InterpolateConv",
+            out_act="silu" if lite else "relu",
+        ),
+        scaling_factor=0.41407,
     )
 
 
@@ -115,7 +83,7 @@ _BUILDERS: dict[str, Callable[[str], DCAEConfig]] = {
     "dc-ae-f128c512-mix-1.0": lambda name: _deep(name, 512, (2048, 2048)),
     "dc-ae-f32c32-sana-1.0": _sana,
     "dc-ae-f32c32-sana-1.1": _sana,
-    "dc-ae-lite-f32c32": _lite,
+    "dc-ae-lite-f32c32": lambda name: _sana(name, lite=True),
     "dc-ae-f16c16-photos": _f16c16,
 }
 
@@ -133,17 +101,17 @@ STUDENT_DEPTHS: dict[str, tuple[int, ...]] = {
     "w4-v8": (0, 3, 5, 2, 2, 2),
     "w4-v25": (0, 1, 2, 1, 1, 2),
 }
-"""Decoder depths of the published students of dc-ae-f32c32, by the end of their names."""
+"""Decoder depths of dc-ae-f32c32's published students, by the end of their names."""
 _STUDENTS_OF = ("dc-ae-f32c32-in-1.0", "dc-ae-f32c32-mix-1.0")
 
 
 def zoo_config(name: str) -> DCAEConfig:
-    """The configuration of a named architecture, or of a published student of one.
+    """Return a named architecture, or the published student of one.
 
     Students are named `<teacher>-w4-v3` or `<teacher>-pruned-w4-v3`.
 
     Raises:
-        KeyError: for a name that the zoo does not have; the message lists those it has.
+        KeyError: for an unknown name, with the known ones.
     """
     if name in _BUILDERS:
         return _BUILDERS[name](name)
@@ -157,25 +125,23 @@ def zoo_config(name: str) -> DCAEConfig:
 
 
 def published_config(source: str) -> DCAEConfig | None:
-    """The architecture of the model that a source names, `hf:<owner>/<name>[-diffusers]` say, where
-    its name is in the zoo."""
+    """Return the architecture of `hf:<owner>/<name>[-diffusers]`, if the zoo has the name."""
     name = source.partition(":")[2].partition("@")[0].rpartition("/")[2]
-    try:
-        return zoo_config(name.removesuffix("-diffusers"))
-    except KeyError:
-        return None
+    return _known(name.removesuffix("-diffusers"))
 
 
 def zoo_name(config: DCAEConfig) -> str | None:
-    """The name by which `zoo_config` gives this architecture; of several, one of its family."""
-    names = [config.name, *_BUILDERS]
-    names += [f"{teacher}-{s}" for teacher in _STUDENTS_OF for s in STUDENT_DEPTHS]
-    same = []
-    for name in names:
-        try:
-            if zoo_config(name).model_copy(update={"name": config.name}) == config:
-                same.append(name)
-        except KeyError:  # the model's own name
-            continue
-    family = [name for name in same if config.name.startswith(name.partition("-w")[0])]
-    return next(iter(family + same), None)
+    """Return a name for which `zoo_config` gives this architecture, the model's own if possible."""
+    students = [f"{teacher}-{end}" for teacher in _STUDENTS_OF for end in STUDENT_DEPTHS]
+    for name in (config.name, *_BUILDERS, *students):
+        known = _known(name)
+        if known is not None and known.model_copy(update={"name": config.name}) == config:
+            return name
+    return None
+
+
+def _known(name: str) -> DCAEConfig | None:
+    try:
+        return zoo_config(name)
+    except KeyError:
+        return None
