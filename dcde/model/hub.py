@@ -9,7 +9,7 @@ from dcde.base.errors import UserError
 from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, NAMES, WEIGHTS
 
 HUB_FORM = "hf:<owner>/<name>[@<revision>][/<folder>]"
-"""How the hub's own file system writes it: `folder` is the model's place in the repository."""
+"""The form of the hub's own file system; `folder` is the model's place in the repository."""
 _PLACE = re.compile(r"([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.+))?")
 _STEMS = [name.removesuffix(".safetensors") for name in (WEIGHTS, DIFFUSERS_WEIGHTS)]
 _FILES = (CONFIG, *NAMES, *(f"{stem}-*-of-*.safetensors" for stem in _STEMS))
