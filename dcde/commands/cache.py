@@ -16,12 +16,11 @@ from dcde.base.work import human_bytes, locked, work_dir
 KINDS = {
     "latents": "crops and their latents, computed again if a run needs them",
     "photos": "which photos of a folder were read in full; they are read again if needed",
-    "references": "statistics of photos for Frechet distances, computed again if needed",
     "distill": "an unfinished distillation, which `dvc repro` continues",
     "eval": "an unfinished evaluation, which `dvc repro` continues",
     "autoencoder": "an unfinished stage of autoencoder/, which `dvc repro` there continues",
 }
-REPLACEABLE = ("latents", "photos", "references")
+REPLACEABLE = ("latents", "photos")
 """Kinds that only cost time to lose."""
 
 cache = typer.Typer(no_args_is_help=True, help="Show or clear what runs have left in .dcde.")
