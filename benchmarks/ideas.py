@@ -127,7 +127,6 @@ def _scores(model: DCAE, crops: Sequence[Crop]) -> dict[str, np.ndarray]:
             workers=0,
             device=best_device(),
             state_dir=Path(state_dir),
-            cache_dir=work_dir() / "references",
         )
     assert result is not None  # this is the only process
     return result.values["model"]

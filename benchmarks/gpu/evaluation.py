@@ -39,7 +39,6 @@ def measure(setting: Setting) -> dict[str, Any]:
             workers=0 if setting.smoke else 8,
             device=setting.device,
             state_dir=Path(folder) / "state",
-            cache_dir=Path(folder) / "references",
         )
         seconds = time.monotonic() - began
     return {"images": count, "models": len(models), "images_per_s": count / seconds}

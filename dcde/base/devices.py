@@ -1,4 +1,4 @@
-"""The device to compute on."""
+"""Choose and describe the device to compute on."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def channels_last(module: M, device: torch.device) -> M:
-    """Move a module to a device, its weights in the memory layout that convolutions like best."""
+    """Move a module to a device, with weights in the layout that suits convolutions best."""
     moved: M = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def best_device() -> torch.device:
-    """The first CUDA device, or the CPU."""
+    """Return the first CUDA device, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def loader_workers(asked: int | None) -> int:
-    """Return how many processes load images: as asked, or up to 8 beside a GPU, otherwise none.
+    """Return the number of processes that load images: by default up to 8 with a GPU, else none.
 
-    Without a GPU the trainer itself needs the cores.
+    Without a GPU, the trainer itself needs the cores.
     """
     if asked is not None:
         return asked
@@ -43,13 +43,13 @@ def loader_workers(asked: int | None) -> int:
 
 
 def check_compiler(field: str) -> None:
-    """Refuse torch.compile where the compiler is missing that it needs, on a CPU and on a GPU.
+    """Reject torch.compile without a C++ compiler, which it needs for CPUs and GPUs.
 
     Args:
-        field: what asks for it.
+        field: the parameter that turns it on.
 
     Raises:
-        UserError: saying how to go on.
+        UserError: with what to install.
     """
     candidates = [os.environ[name] for name in ("CXX", "CC") if os.environ.get(name)]
     candidates += ["g++", "clang++", "gcc", "clang"]
@@ -61,7 +61,7 @@ def check_compiler(field: str) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """The device's name, with the count of threads for a CPU."""
+    """Return the device's name; for a CPU, also the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, shown as one line without a traceback."""
+"""Errors that a user can fix, shown as one line without a traceback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 class UserError(ValueError):
-    """Bad input: the message names the field or file, what was found and what was expected."""
+    """Bad input; the message names the field or file, what was found and what was expected."""
 
 
 @contextmanager
@@ -20,8 +20,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:  # where no training is under way, which saves its state first
-        _fail("stopped by Ctrl-C; the same command begins again with what was finished")
+    except KeyboardInterrupt:  # training handles it and saves its state
+        _fail("stopped by Ctrl-C; the same command continues from what is finished")
     except OSError as error:
         if error.errno in _BAD_PATH:
             _fail(f"{error.filename}: {error.strerror}")

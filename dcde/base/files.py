@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Write files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dcde.base.errors import UserError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; on success it is flushed to disk and becomes `path` by a rename.
+    """Yield a path to write to; on success, flush it to disk and rename it to `path`.
 
-    A kill or a full disk leaves what was at `path` before.
+    After a kill or on a full disk, `path` is as before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _private(path, "partial")
@@ -36,14 +36,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; on success it replaces `path` by a rename.
+    """Yield an empty folder to fill; on success, rename it to `path`.
 
-    A kill leaves the old folder or the new one, or between two renames none, never a part.
+    A kill leaves the old or the new folder, or none between two renames, but never a part of one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = _private(path, "partial"), path.with_name(path.name + ".old")
     if old.exists() and not path.exists():
-        old.rename(path)  # what a kill between the renames left
+        old.rename(path)  # a kill came between the renames
     shutil.rmtree(old, ignore_errors=True)
     partial.mkdir()
     try:
@@ -62,10 +62,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _private(path: Path, suffix: str) -> Path:
-    """A name beside `path` that no other process uses; what killed processes left there is removed.
+    """Return a name beside `path` for this process alone; remove what killed processes left there.
 
-    Which process a name belongs to is only known on its own machine, so those of other machines,
-    which a shared disk shows too, stay.
+    Files of other machines, on a shared disk, stay: we can't know if their processes are alive.
     """
     machine = f".{path.name}.{platform.node()}-"
     for left in path.parent.glob(f"{glob.escape(machine)}*.{suffix}"):
@@ -76,10 +75,10 @@ def _private(path: Path, suffix: str) -> Path:
 
 
 def check_new(folder: Path, field: str) -> None:
-    """Refuse to fill a folder that holds something, as `whole_folder` would replace it.
+    """Reject a file or a folder with something in it, which `whole_folder` would replace.
 
     Raises:
-        UserError: naming `field`, if it is a file or not empty.
+        UserError: naming `field`.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(
@@ -88,13 +87,13 @@ def check_new(folder: Path, field: str) -> None:
 
 
 def file_stamp(path: Path | str) -> tuple[int, int]:
-    """Bytes and time of change in nanoseconds: what tells a changed file without reading it."""
+    """Return size and time of change in nanoseconds, to notice a change without reading."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
 
 
 def sha256_of(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
+    """Return the file's sha256 in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

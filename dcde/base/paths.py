@@ -1,7 +1,6 @@
-"""Where the stages of the pipeline find their inputs and leave their outputs.
+"""Inputs and outputs of the pipeline's stages, relative to the repository's root.
 
-All paths are relative to the repository's root, in which DVC runs every stage. `dvc.yaml` names the
-same paths; a test compares the two.
+`dvc.yaml` names the same paths; a test compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ TEACHER = Path("models/teacher")
 PRUNED = Path("models/pruned")
 STUDENT = Path("models/student")
 MODELS = {"teacher": TEACHER, "pruned": PRUNED, "student": STUDENT}
-"""The three models that are compared, by the names that tables give them."""
+"""The models to compare, by their names in tables."""
 
 PRUNE_METRICS = Path("metrics/prune.json")
 PRUNE_PLOTS = Path("plots/prune")

@@ -1,4 +1,4 @@
-"""Results as files: metrics as JSON and tables as CSV, which DVC reads."""
+"""Write metrics as JSON and tables as CSV, which DVC reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIGITS = 6
 
 
 def write_metrics(metrics: Mapping[str, Any], path: Path) -> None:
-    """Write metrics with sorted keys, rounded to significant digits; no NaN, no infinity.
+    """Write metrics with sorted keys, rounded to significant digits.
 
     Raises:
         ValueError: naming a metric that is not finite.
@@ -42,10 +42,10 @@ def _clean(value: Any, name: str) -> Any:
 def write_table(
     rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[str] | None = None
 ) -> None:
-    """Write rows as CSV, floats rounded as in metrics; None is an empty cell.
+    """Write rows as CSV, with floats rounded like metrics; None is an empty cell.
 
     Args:
-        columns: those to write, also where there is no row; None: all of the first row's.
+        columns: to write even without rows; None: all columns of the first row.
     """
     with whole_file(path) as partial, partial.open("w", newline="") as file:
         table = csv.DictWriter(file, columns or list(rows[0]), extrasaction="ignore")
@@ -54,7 +54,7 @@ def write_table(
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that `write_table` wrote.
+    """Read the rows of a CSV file that `write_table` wrote.
 
     Raises:
         UserError: if it is missing.

@@ -1,4 +1,4 @@
-"""Messages of a stage to the person who runs it: what it does, and in the end what it wrote."""
+"""Tell the person who runs a stage what it does, and in the end what it wrote."""
 
 from __future__ import annotations
 

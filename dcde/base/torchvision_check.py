@@ -1,4 +1,4 @@
-"""Whether the installed torchvision was built for the installed torch."""
+"""Check that the installed torchvision was built for the installed torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dcde.base.errors import UserError
 
 
 def check_torchvision() -> None:
-    """Import torchvision, which `lpips`, `pytorch_fid` and diffusers import in their turn.
+    """Import torchvision, which `lpips`, `pytorch_fid` and diffusers also import.
 
     Raises:
-        UserError: if its compiled part does not fit torch, saying what to install. torchvision's
-            own error then is "operator torchvision::nms does not exist".
+        UserError: if its compiled part does not fit torch, with what to install. torchvision's own
+            error is "operator torchvision::nms does not exist".
     """
     try:
         import torchvision  # noqa: F401

@@ -1,4 +1,4 @@
-"""The folder of caches and unfinished runs: where it lies, how its entries are named and locked."""
+"""The work folder, for caches and unfinished runs, and its entries' names and locks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from dcde.base.files import sha256_of
 
 
 def work_dir() -> Path:
-    """Where caches and unfinished runs live: git-ignored, outside of every DVC output.
+    """Return the work folder: git-ignored, outside every DVC output.
 
-    DVC sets DVC_ROOT for the commands it runs. For a worker of its queue that is the repository
-    that the experiment came from, so that all experiments share their caches.
+    DVC sets DVC_ROOT for its commands. For a worker of its queue, this is the repository that the
+    experiment came from, so that all experiments share their caches.
     """
     return Path(os.environ.get("DVC_ROOT", ".")) / ".dcde"
 
 
 def run_key(settings: Any, files: Iterable[Path]) -> str:
-    """A name for a run or a cache, made of settings and of the content of files.
+    """Name a run or a cache after settings and the content of files.
 
-    With anything changed the name is another, so that a foreign state is never taken up.
+    Any change gives another name, so that a run never continues from a wrong state.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in files:
@@ -39,7 +39,7 @@ def run_key(settings: Any, files: Iterable[Path]) -> str:
 
 
 def declared_stage(stage: str, pipeline: Path = Path("dvc.yaml")) -> dict[str, Any]:
-    """What a pipeline's file declares of one of its stages.
+    """Return what a pipeline's file declares for a stage.
 
     Raises:
         UserError: if the file is missing.
@@ -51,14 +51,13 @@ def declared_stage(stage: str, pipeline: Path = Path("dvc.yaml")) -> dict[str, A
 
 
 def stage_key(stage: str, pipeline: Path = Path("dvc.yaml")) -> str:
-    """A name for a run of a DVC stage, made of what DVC looks at before it runs the stage again.
+    """Name a run of a DVC stage after the content of its `deps` and the values of its `params`.
 
-    That is the content of its `deps`, the stage's script among them, and the values of its
-    `params`. So an unfinished run is continued exactly where DVC would call it the same run.
+    So an unfinished run continues exactly if DVC would call it the same run.
 
     Args:
-        pipeline: the file that declares the stage; its folder has params.yaml and is what the
-            stage's paths are relative to.
+        pipeline: the file that declares the stage; its folder has params.yaml, and the stage's
+            paths are relative to it.
     """
     root = pipeline.parent
     declared = declared_stage(stage, pipeline)
@@ -75,7 +74,7 @@ def _value(params: Mapping[str, Any], name: str) -> Any:
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files, and those below the folders, in an order that is the same everywhere.
+    """Yield the files, and those in the folders, in the same order everywhere.
 
     Raises:
         UserError: naming what is missing.
@@ -89,10 +88,10 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
-    """Hold the lock of a folder in the work folder; the system frees it when the process ends.
+    """Hold the lock of an entry in the work folder; the system frees it when the process ends.
 
     Args:
-        busy: what to tell where another process holds it; None: wait until it is free.
+        busy: the message if another process holds it; None: wait until it is free.
 
     Raises:
         UserError: with `busy`.
@@ -107,14 +106,14 @@ def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
 
 
 def check_disk(folder: Path, needed_bytes: int, what: str) -> str:
-    """Refuse to write what the disk can't hold; return in words how much it will be.
+    """Reject what the disk can't hold; return a line that says how much it will be.
 
     Args:
-        folder: where it is to be written.
-        what: what is to be written, for the messages.
+        folder: where it will be written.
+        what: its name, for the messages.
 
     Raises:
-        UserError: with what is needed, what is free, and how to free more.
+        UserError: with the bytes that are needed and free, and how to free more.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(there).free
@@ -128,7 +127,7 @@ def check_disk(folder: Path, needed_bytes: int, what: str) -> str:
 
 
 def human_bytes(count: int) -> str:
-    """A count of bytes for people, in powers of 1000.
+    """Format a number of bytes for people, in powers of 1000.
 
     >>> human_bytes(7_100_000_000)
     '7.1 GB'

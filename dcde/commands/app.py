@@ -1,4 +1,4 @@
-"""The `dcde` command: its subcommands, each in a file of its name."""
+"""The `dcde` command; each subcommand has a file of its name."""
 
 from __future__ import annotations
 

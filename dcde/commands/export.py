@@ -1,4 +1,4 @@
-"""`dcde export`: a model in a layout that others read."""
+"""`dcde export`: write a model in a layout that other programs read."""
 
 from __future__ import annotations
 

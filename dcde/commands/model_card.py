@@ -1,4 +1,4 @@
-"""A model as a repository of the hub: its files, and a card that tells where it comes from."""
+"""Write a model as a repository for the hub, with a card that says how it was made."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ MADE_BY = {
 """The stages that make each model of a pipeline."""
 LOCK = Path("dvc.lock")
 NARROW_NOTE = (
-    "Blocks of the decoder have fewer channels inside than diffusers' `AutoencoderDC` can say. The "
-    "model is of a class that is derived from it, in the file "
-    f"`{NARROW_MODULE}.py` of this repository, which `trust_remote_code` allows to run "
-    "(diffusers 0.36 and later).\n\n"
+    "The decoder's blocks have fewer channels inside than diffusers' `AutoencoderDC` supports. Its "
+    f"subclass in this repository's `{NARROW_MODULE}.py` needs `trust_remote_code` and diffusers "
+    "0.36 or later.\n\n"
 )
-UNSTATED = "Not stated. That of the model it was made from may bind it."
+UNSTATED = "Not stated. The licence of the model it was made from may apply."
 
 
 def write_repository(source: Path, folder: Path, *, repo: str, licence: str | None) -> None:
-    """Write weights and config.json, in diffusers' layout where it can express them, and README.md.
+    """Write weights, config.json and README.md, in diffusers' layout if it can express the model.
 
     Args:
-        source: A model's folder. If that is `models/<name>` of a pipeline, the card tells the
-            pipeline's metrics and parameters.
-        folder: Appears whole or not at all.
+        source: a model's folder. For `models/<name>` of a pipeline, the card has the pipeline's
+            metrics and parameters.
+        folder: appears whole or not at all.
         repo: `<owner>/<name>` on the hub.
-        licence: The hub's identifier of a licence.
+        licence: the hub's identifier for it.
 
     Raises:
         UserError: if the model can't be read.
@@ -90,24 +89,22 @@ def _description(config: DCAEConfig) -> str:
 
 
 def _figures(root: Path, name: str) -> list[str]:
-    """Tables of the teacher and this model, from those results that are there."""
+    """Return tables of the teacher and this model, from the results that exist."""
     sections = []
-    rows = ("teacher", name)
+    models = dict.fromkeys(("teacher", name))
     if (root / EVAL_METRICS).is_file() and (root / EVAL_IMAGES).is_file():
         scores = json.loads((root / EVAL_METRICS).read_text())
-        if name in scores:
-            count = len(read_table(root / EVAL_IMAGES))
-            table = score_table({row: scores[row] for row in dict.fromkeys(rows)})
-            sections.append(f"## Scores\n\nOn {count} images, rounded to uint8.\n\n{table}")
+        count = len(read_table(root / EVAL_IMAGES))
+        table = score_table({model: scores[model] for model in models})
+        sections.append(f"## Scores\n\nOn {count} images, rounded to uint8.\n\n{table}")
     if (root / PROFILE_COSTS).is_file():
-        costs = [row for row in read_table(root / PROFILE_COSTS) if row["model"] in rows]
-        if name in (row["model"] for row in costs):
-            cells = [["decoder", "parameters", "multiply-accumulates"]]
-            for row in costs:
-                macs, params = (int(row[key]) for key in ("decoder_macs", "decoder_params"))
-                cells.append([row["model"], f"{params / 1e6:.4g} M", f"{macs / 1e9:.4g} G"])
-            px = costs[0]["resolution_px"]
-            sections.append(f"## Costs\n\nOf one image of {px} px.\n\n{markdown_table(cells)}")
+        costs = [row for row in read_table(root / PROFILE_COSTS) if row["model"] in models]
+        cells = [["decoder", "parameters", "multiply-accumulates"]]
+        for row in costs:
+            macs, params = (int(row[key]) for key in ("decoder_macs", "decoder_params"))
+            cells.append([row["model"], f"{params / 1e6:.4g} M", f"{macs / 1e9:.4g} G"])
+        px = costs[0]["resolution_px"]
+        sections.append(f"## Costs\n\nFor one image of {px} px.\n\n{markdown_table(cells)}")
     return sections
 
 
@@ -137,7 +134,7 @@ image = vae.decode(latent).sample
 
 
 def _run_params(root: Path, name: str) -> dict[str, Any]:
-    """The parameters that made a model: DVC wrote them down, and params.yaml may be another now."""
+    """Return the parameters that made a model, from dvc.lock: params.yaml may have changed."""
     stages = yaml.safe_load((root / LOCK).read_text())["stages"]
     made: dict[str, Any] = {}
     for stage in MADE_BY[name]:

@@ -1,4 +1,4 @@
-"""`dcde push`: a model on the Hugging Face hub."""
+"""`dcde push`: publish a model on the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class FusedOp(nn.Module):
     """A step on channels-last maps."""
 
     margin: int | None = 0
-    """How far around it an output depends on inputs, in positions; None: everywhere."""
+    """Positions around an output whose inputs it depends on; None: all positions."""
     scale = 1
     """Outputs for each input along a side."""
 

@@ -11,25 +11,22 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dcde.base.devices import best_device
-from dcde.base.errors import UserError
 from dcde.base.files import whole_file
 from dcde.base.processes import process_state
-from dcde.base.work import run_key, work_dir
 from dcde.data.crops import Crop, CropDataset
-from dcde.evaluate.measure import IMAGE_SCORES, ORIGINAL, Measure, Rows, without_reference
+from dcde.evaluate.measure import IMAGE_SCORES, ORIGINAL, Measure, Rows
 from dcde.metrics.frechet import FrechetNetwork, Moments, Statistics, frechet_distance
 from dcde.metrics.inception import INCEPTION_FEATURES
 from dcde.model import DCAE
@@ -84,7 +81,6 @@ def evaluate(
     workers: int = 0,
     device: torch.device | None = None,
     state_dir: Path,
-    cache_dir: Path | None = None,
 ) -> Evaluation | None:
     """Measure each model on the same crops; return None on all processes but the main one.
 
@@ -92,16 +88,12 @@ def evaluate(
         workers: processes that load images.
         device: the best there is if None.
         state_dir: of this run alone; shards found in it are not measured again.
-        cache_dir: keeps the originals' statistics for runs with other models; in the work folder
-            if None.
     """
     process, device = process_state(), device or best_device()
-    kept = _reference_files(networks, crops, cache_dir or work_dir() / "references")
-    networks = [_with_reference(n, kept[n.name], crops[0].size) for n in networks]
     firsts = range(0, len(crops), SHARD_IMAGES)
     shards = [range(first, min(first + SHARD_IMAGES, len(crops))) for first in firsts]
     files = [state_dir / f"shard_{i:05d}.safetensors" for i in range(len(shards))]
-    missing = [i for i, file in enumerate(files) if not _is_whole(file, networks)]
+    missing = [i for i, file in enumerate(files) if not file.is_file()]
     if process.is_main_process:
         _warn_of_few(networks, len(crops))
     process.wait_for_everyone()  # before a process saves a shard that another has yet to look for
@@ -146,26 +138,11 @@ def evaluate(
         for model, columns in values.items()
     }
     for network in networks:
-        reference = network.reference
-        if reference is None:
-            reference = statistics[f"{ORIGINAL}/{network.name}"]
-            reference.save(kept[network.name], resolution=crops[0].size)
+        reference = network.reference or statistics[f"{ORIGINAL}/{network.name}"]
         for model in models:
             ours = statistics[f"{model}/{network.name}"]
             scores[model][network.name] = frechet_distance(ours, reference)
     return Evaluation(scores, values)
-
-
-def _is_whole(shard: Path, networks: Sequence[FrechetNetwork]) -> bool:
-    """Return whether a shard is there, with the originals' features if they are needed.
-
-    A stopped run may have left them out, because their statistics were known then.
-    """
-    if not shard.is_file():
-        return False
-    with safe_open(shard, "np") as file:
-        needed = {f"{ORIGINAL}/{network.name}" for network in without_reference(networks)}
-        return needed <= set(file.keys())
 
 
 def _sum_shards(
@@ -189,31 +166,6 @@ def _sum_shards(
         for model, scores in parts.items()
     }
     return values, {key: sums.statistics() for key, sums in moments.items()}
-
-
-def _reference_files(
-    networks: Sequence[FrechetNetwork], crops: Sequence[Crop], cache_dir: Path
-) -> dict[str, Path]:
-    """Return where the originals' statistics are kept, for each network and set of pictures.
-
-    Raises:
-        UserError: if a picture's file is gone.
-    """
-    try:
-        pictures = run_key(list(crops), sorted({Path(crop.path) for crop in crops}))
-    except OSError as error:
-        raise UserError(f"{error.filename}: can't be read any more ({error.strerror})") from None
-    return {
-        n.name: cache_dir / f"{n.name}_{n.weights_sha256[:16]}_{pictures}.npz" for n in networks
-    }
-
-
-def _with_reference(network: FrechetNetwork, kept: Path, resolution: int) -> FrechetNetwork:
-    """Add the originals' statistics of an earlier run, if there are any and none were given."""
-    if network.reference or not kept.is_file():
-        return network
-    known = Statistics.load(kept, features=network.features, resolution=resolution)
-    return replace(network, reference=known)
 
 
 def _warn_of_few(networks: Sequence[FrechetNetwork], pictures: int) -> None:

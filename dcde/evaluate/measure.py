@@ -24,11 +24,6 @@ Rows = dict[str, np.ndarray]
 """`<model>/<score or network>` to an array with a row for each picture."""
 
 
-def without_reference(networks: Sequence[FrechetNetwork]) -> list[FrechetNetwork]:
-    """Return the networks that the originals must be measured with too."""
-    return [network for network in networks if network.reference is None]
-
-
 class Measure:
     """Turn pictures into rows of scores and features."""
 
@@ -56,8 +51,9 @@ class Measure:
         pixels = pixels.to(self.device, memory_format=torch.channels_last)
         image = to_model_range(pixels)
         latents = self.encode(image)
-        for network in without_reference(self.networks):
-            on_device[f"{ORIGINAL}/{network.name}"] = network.module(image)
+        for network in self.networks:
+            if network.reference is None:
+                on_device[f"{ORIGINAL}/{network.name}"] = network.module(image)
         for name, model in self.models.items():
             decoded = to_uint8(model.decode(latents[name]))
             pictures, rounded = _pictures(decoded), to_model_range(decoded)

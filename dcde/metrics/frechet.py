@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from dcde.base.errors import UserError
-from dcde.base.files import sha256_of, whole_file
+from dcde.base.files import whole_file
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file, load_inception
 from dcde.metrics.lite0 import LITE0_FEATURES, load_lite0
 
@@ -120,7 +120,6 @@ class FrechetNetwork:
     module: nn.Module
     """(B, 3, H, W) in [-1, 1] to (B, features)."""
     features: int
-    weights_sha256: str
     reference: Statistics | None = None
     """The originals' statistics; None: they are measured."""
 
@@ -131,7 +130,7 @@ def lite0_network(weights: Path) -> FrechetNetwork:
     Raises:
         UserError: if the weights are missing or of another network.
     """
-    return FrechetNetwork("fd_lite0", load_lite0(weights), LITE0_FEATURES, sha256_of(weights))
+    return FrechetNetwork("fd_lite0", load_lite0(weights), LITE0_FEATURES)
 
 
 def inception_network(weights: Path, reference: Path | None, resolution: int) -> FrechetNetwork:
@@ -148,7 +147,7 @@ def inception_network(weights: Path, reference: Path | None, resolution: int) ->
     if reference is not None:
         given = Statistics.load(reference, features=INCEPTION_FEATURES, resolution=resolution)
     network = load_inception(weights)
-    return FrechetNetwork("fid", network, INCEPTION_FEATURES, sha256_of(weights), given)
+    return FrechetNetwork("fid", network, INCEPTION_FEATURES, given)
 
 
 def check_fid_files(inception: Path | None, stats: Path | None, resolution: int) -> None:

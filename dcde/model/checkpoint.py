@@ -33,7 +33,7 @@ from dcde.model.zoo import zoo_name
 from dcde.params.file import first_fault
 
 Layout = Literal["safetensors", "diffusers", "efficientvit"]
-"""How a folder names tensors and describes the architecture; the first is ours."""
+"""Conventions for names of tensors and config.json; the first is ours."""
 
 
 def save_model(model: DCAE, folder: Path | str, layout: Layout = "safetensors") -> None:

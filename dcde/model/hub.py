@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 from dcde.base.errors import UserError
-from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, NAMES, WEIGHTS
+from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS
 
 HUB_FORM = "hf:<owner>/<name>[@<revision>][/<folder>]"
-"""How the hub's own file system writes it: `folder` is the model's place in the repository."""
+"""The form of the hub's own file system; `folder` is the model's place in the repository."""
+FILES = (CONFIG, WEIGHTS, DIFFUSERS_WEIGHTS)
 _PLACE = re.compile(r"([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.+))?")
-_STEMS = [name.removesuffix(".safetensors") for name in (WEIGHTS, DIFFUSERS_WEIGHTS)]
-_FILES = (CONFIG, *NAMES, *(f"{stem}-*-of-*.safetensors" for stem in _STEMS))
 
 
 def repository(source: str) -> str | None:
@@ -35,7 +34,7 @@ def download(name: str, field: str) -> Path:
     if place is None:
         raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
     repo, revision, folder = place.groups()
-    patterns = [f"{folder}/{file}" if folder else file for file in _FILES]
+    patterns = [f"{folder}/{file}" if folder else file for file in FILES]
     try:
         snapshot = snapshot_download(repo, revision=revision, allow_patterns=patterns)
     except Exception as error:  # the hub's client raises many types, by transport and version

@@ -130,7 +130,7 @@ class DCAEConfig(BaseModel):
     encoder: EncoderConfig
     decoder: DecoderConfig
     scaling_factor: float = 1.0
-    """What a diffusion model multiplies latents by; `encode` and `decode` don't apply it."""
+    """Diffusion models multiply latents by it; `encode` and `decode` don't apply it."""
 
     @model_validator(mode="after")
     def _check(self) -> DCAEConfig:

@@ -1,4 +1,4 @@
-"""How long decoding takes and how much memory, in the ways there are to decode."""
+"""Measure the time and memory of each way to decode."""
 
 from __future__ import annotations
 
@@ -31,12 +31,9 @@ Decode = Callable[[Tensor], Tensor]
 def decoders(
     models: Mapping[str, DCAE], dtype: torch.dtype, device: torch.device
 ) -> dict[tuple[str, str], Decode]:
-    """Ways to decode with each model's weights: `plain`, `optimized` and `diffusers`.
+    """Return (model, way) to decoder, for the ways `plain`, `optimized` and `diffusers`.
 
-    The last is left out where diffusers is not installed or its class can't express the model.
-
-    Returns:
-        (model, way) to the function.
+    The last is left out if diffusers is not installed or its class can't express the model.
     """
     ways: dict[tuple[str, str], Decode] = {}
     for name, model in models.items():
@@ -59,9 +56,9 @@ def _diffusers_decode(peer: Any, latent: Tensor) -> Tensor:
 def decode_costs(
     decoders: Mapping[Key, Decode], latent: Tensor, *, warmup_runs: int, runs: int
 ) -> dict[Key, dict[str, float | None]]:
-    """Latency, throughput and peak memory of decoding a batch of latents.
+    """Measure latency, throughput and peak memory of decoding a batch of latents.
 
-    The decoders take turns run by run, so that a drift of the machine's speed meets all alike.
+    The decoders take turns, so that changes in the machine's speed affect all alike.
     """
     times: dict[Key, list[float]] = {key: [] for key in decoders}
     for run in range(warmup_runs + runs):
@@ -86,16 +83,16 @@ def decode_costs(
 
 
 def example_latent(config: DCAEConfig, resolution: int, batch: int, seed: int) -> Tensor:
-    """Random latents of images of `resolution` x `resolution` pixels."""
+    """Draw random latents for images of `resolution` x `resolution` pixels."""
     side = resolution // config.downsampling
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, config.latent_channels, side, side, generator=generator)
 
 
 def peak_memory_mib(run: Callable[[], Any], device: torch.device) -> float | None:
-    """What a call adds to the memory in use at its peak, its result included.
+    """Return a call's peak memory, including its result, above the memory in use before.
 
-    On CUDA by the allocator, on Linux by the process's resident set, elsewhere None.
+    CUDA's allocator or, on Linux, the process's resident set knows it; elsewhere it is None.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -104,7 +101,7 @@ def peak_memory_mib(run: Callable[[], Any], device: torch.device) -> float | Non
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     try:
         gc.collect()
-        # Freed memory that the allocator holds back would hide that much of the call's own.
+        # Freed memory that the allocator keeps would hide some of the call's own.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present
         before = _resident_kib("VmRSS")

@@ -1,4 +1,4 @@
-"""The costs of each model: counted from its architecture, and measured on this machine."""
+"""Count each model's costs from its architecture, and measure them on this machine."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from dcde.data.check import check_images
 from dcde.data.crops import Crop, eval_crops
 from dcde.data.folder import Photo, list_images
 from dcde.evaluate import evaluate as evaluation
-from dcde.metrics.frechet import Statistics
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE
 from tests.helpers.quick_metrics import MeanDistance, measure, pooled
@@ -46,24 +45,6 @@ def test_scores_of_a_model_that_returns_its_input(
     ).scores
     expected = {"psnr_db": 100, "ssim": 1, "lpips": 0, "fd": 0}
     assert scores["teacher"] == pytest.approx(expected, abs=1e-6)
-
-
-def test_originals_are_measured_once(
-    tiny_model: DCAE, photo_list: tuple[Photo, ...], tmp_path: Path
-) -> None:
-    """A second run, of another model, finds their statistics; other pictures have their own."""
-    crops = eval_crops(photo_list[0], 32, 4)
-    first = measure({"teacher": tiny_model}, crops, tmp_path, networks=[pooled()])
-    (kept,) = (tmp_path / "references").iterdir()
-    reference = Statistics.load(kept, features=12, resolution=32)
-    Statistics(reference.mean + 10, reference.covariance).save(kept, resolution=32)
-    (tmp_path / "state").rename(tmp_path / "old")
-    second = measure({"teacher": tiny_model}, crops, tmp_path, networks=[pooled()])
-    assert second.scores["teacher"]["fd"] > first.scores["teacher"]["fd"] + 1000
-    other = eval_crops(photo_list[1], 32, 4)
-    (tmp_path / "state").rename(tmp_path / "older")
-    measure({"teacher": tiny_model}, other, tmp_path, networks=[pooled()])
-    assert len(list((tmp_path / "references").iterdir())) == 2
 
 
 class StopAt(MeanDistance):
@@ -107,21 +88,6 @@ def test_stopped_run_continues_to_the_same_scores(
     assert counted.left == -1 - 5
     assert continued.scores == whole.scores
     assert {p: p.stat().st_mtime_ns for p in saved} == saved
-
-
-def test_a_reference_that_went_while_a_run_was_stopped_is_of_all_originals(
-    tiny_model: DCAE, crops_of_five_shards: list[Crop], tmp_path: Path
-) -> None:
-    """`dcde cache clear` between the two parts of a run: the first left the originals out."""
-    crops, models, networks = crops_of_five_shards, {"teacher": tiny_model}, [pooled()]
-    whole = measure(models, crops, tmp_path, networks=networks)
-    (kept,) = (tmp_path / "references").iterdir()
-    (tmp_path / "state").rename(tmp_path / "old")
-    with pytest.raises(KeyboardInterrupt):
-        measure(models, crops, tmp_path, lpips_metric=StopAt(3), networks=networks)
-    assert len(list((tmp_path / "state").iterdir())) == 2
-    kept.unlink()
-    assert measure(models, crops, tmp_path, networks=networks).scores == whole.scores
 
 
 def test_two_processes_find_what_one_does(photos: Path, tmp_path: Path) -> None:

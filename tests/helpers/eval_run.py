@@ -36,7 +36,6 @@ if __name__ == "__main__":
             workers=0,
             device=torch.device("cpu"),
             state_dir=folder / "state",
-            cache_dir=folder / "references",
         )
         if result is not None:
             values = {name: column.tolist() for name, column in result.values["teacher"].items()}

@@ -24,7 +24,7 @@ class MeanDistance(nn.Module):
 def pooled(name: str = "fd") -> FrechetNetwork:
     """A network of 12 features."""
     module = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return FrechetNetwork(name, module, 12, "0" * 64)
+    return FrechetNetwork(name, module, 12)
 
 
 CPU = torch.device("cpu")
@@ -48,7 +48,6 @@ def measure(
         workers=0,
         device=CPU,
         state_dir=folder / "state",
-        cache_dir=folder / "references",
     )
     assert result is not None
     return result
