@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 from dcde.base.errors import UserError
-from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS
+from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, NAMES, WEIGHTS
 
 HUB_FORM = "hf:<owner>/<name>[@<revision>][/<folder>]"
 """The form of the hub's own file system; `folder` is the model's place in the repository."""
-FILES = (CONFIG, WEIGHTS, DIFFUSERS_WEIGHTS)
 _PLACE = re.compile(r"([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.+))?")
+_STEMS = [name.removesuffix(".safetensors") for name in (WEIGHTS, DIFFUSERS_WEIGHTS)]
+_FILES = (CONFIG, *NAMES, *(f"{stem}-*-of-*.safetensors" for stem in _STEMS))
 
 
 def repository(source: str) -> str | None:
@@ -34,7 +35,7 @@ def download(name: str, field: str) -> Path:
     if place is None:
         raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
     repo, revision, folder = place.groups()
-    patterns = [f"{folder}/{file}" if folder else file for file in FILES]
+    patterns = [f"{folder}/{file}" if folder else file for file in _FILES]
     try:
         snapshot = snapshot_download(repo, revision=revision, allow_patterns=patterns)
     except Exception as error:  # the hub's client raises many types, by transport and version

@@ -1,7 +1,8 @@
-"""Find and read a model's weights on disk."""
+"""A model's weights on disk: one safetensors file, or several with an index."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,15 +14,18 @@ from dcde.base.errors import UserError
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+INDEX = ".index.json"
+"""End of an index's name; an index says which of several files holds each tensor."""
+NAMES = tuple(f"{name}{end}" for end in ("", INDEX) for name in (WEIGHTS, DIFFUSERS_WEIGHTS))
 
 
 def weights_file(path: Path) -> Path:
-    """Return the weights that a path names: a file itself, or the one in a model folder.
+    """Return the weights that a path names: a file or index itself, or the one in a model folder.
 
     Raises:
         UserError: if there are none.
     """
-    if path.is_file() and path.suffix == ".safetensors":
+    if path.is_file() and path.name.endswith((".safetensors", f".safetensors{INDEX}")):
         return path
     if not path.is_dir():
         found = "is no such file" if path.exists() else "not found"
@@ -29,19 +33,37 @@ def weights_file(path: Path) -> Path:
             f"{path}: {found}, expected a folder with {CONFIG} and weights, or a file of weights "
             "(.safetensors) in one"
         )
-    for name in (WEIGHTS, DIFFUSERS_WEIGHTS):
+    for name in NAMES:
         if (path / name).is_file():
             return path / name
     raise UserError(f"{path}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}")
 
 
 def load_weights(weights: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file.
+    """Read the tensors of a file, or of all files that an index names.
 
     Raises:
-        UserError: if it is damaged.
+        UserError: for a file that is missing or damaged.
     """
+    names = _indexed(weights) if weights.name.endswith(INDEX) else [weights.name]
+    state: dict[str, Tensor] = {}
+    for file in map(weights.with_name, names):
+        if not file.is_file():
+            raise UserError(f"{file}: not found, but {weights.name} names it")
+        try:
+            state |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: not a whole safetensors file ({error})") from None
+    return state
+
+
+def _indexed(index: Path) -> list[str]:
     try:
-        return dict(load_file(weights))
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{weights}: not a whole safetensors file ({error})") from None
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError("names of files in the same folder are expected")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{index}: expected {{'weight_map': {{tensor: file, ...}}}} ({error})"
+        ) from None
+    return names
