@@ -120,8 +120,7 @@ def check_disk(folder: Path, needed_bytes: int, what: str) -> str:
     if needed_bytes > free:
         raise UserError(
             f"{folder}: {what} will take {human_bytes(needed_bytes)}, but the disk has "
-            f"{human_bytes(free)} free; `dcde cache list` shows what older runs left there and "
-            "`dcde cache clear` removes it"
+            f"{human_bytes(free)} free; older runs may have left .dcde/latents, which you can remove"
         )
     return f"{what} will take {human_bytes(needed_bytes)} in {folder}"
 

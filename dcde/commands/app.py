@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from dcde.commands.cache import cache
 from dcde.commands.check import check
 from dcde.commands.eval import eval_command
 from dcde.commands.experiments import experiments
@@ -28,4 +27,3 @@ app.command("reconstruct")(reconstruct_command)
 app.command()(export)
 app.command()(push)
 app.command()(experiments)
-app.add_typer(cache, name="cache")

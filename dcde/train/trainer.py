@@ -109,8 +109,7 @@ class Trainer:
             names = ", ".join(path.name for path in foreign)
             self.progress.note(
                 f"starting anew in {folder}. The unfinished runs beside it ({names}) have other "
-                "parameters, data or code; they continue once these are back. "
-                f"`dcde cache clear {folder.parent.name}` removes them"
+                "parameters, data or code; they continue once these are back"
             )
 
     def _epoch(self) -> None:

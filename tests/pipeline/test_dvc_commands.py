@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -139,22 +138,6 @@ def test_two_workers_run_a_queued_sweep_on_the_same_new_crops(queue: Path) -> No
     assert {"last", "gap"} <= students.keys()
     assert len(set(students.values())) == len(students)
     assert len(list((queue / ".dcde/latents").glob("[!.]*"))) == 4  # of two seeds, two each
-
-
-def test_the_cache_is_listed_and_cleared(tried: Path) -> None:
-    caches = sorted(p.name for p in (tried / ".dcde/latents").glob("[!.]*"))
-    listed = dcde(tried, "cache", "list")
-    assert caches and all(name in listed for name in caches)
-    cleared = dcde(tried, "cache", "clear")
-    assert all(name in cleared for name in caches) and "freed" in cleared
-    assert not list((tried / ".dcde/latents").glob("[!.]*"))
-    done = subprocess.run(
-        [sys.executable, "-c", "from dcde.commands.app import app; app()", "cache", "clear", "x"],
-        cwd=tried,
-        capture_output=True,
-        text=True,
-    )
-    assert "error: found 'x', expected some of latents" in done.stderr
 
 
 def test_a_typo_in_an_override_is_refused(tried: Path) -> None:
