@@ -120,7 +120,8 @@ def check_disk(folder: Path, needed_bytes: int, what: str) -> str:
     if needed_bytes > free:
         raise UserError(
             f"{folder}: {what} will take {human_bytes(needed_bytes)}, but the disk has "
-            f"{human_bytes(free)} free; older runs may have left .dcde/latents, which you can remove"
+            f"{human_bytes(free)} free; older runs may have left .dcde/latents, which you can "
+            "remove"
         )
     return f"{what} will take {human_bytes(needed_bytes)} in {folder}"
 
