@@ -69,6 +69,8 @@ def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: P
         ("distill.crops.image_size", 120, "distill.crops.image_size: found 120 pixels"),
         ("teacher.source", "nowhere", "teacher.source: found 'nowhere', expected bundled:<name>"),
         ("prune.depth_list", [1, 1], "prune.depth_list: found [1, 1] with 2 entries, expected 5"),
+        ("prune.start", "models/student", "prune.start: found models/student, which this pipeline"),
+        ("data.eval_size", 2**20, "prune.calibration_images: found 32: 32 photos of 1048576 px"),
         ("prune.calibration_images", 1, "prune.calibration_images: found 1 of 32 px"),
         ("distill.batch_size", 601, "batch_size: found 601, expected at most the 600 samples"),
         ("distill.validation_photos", 57, "found 57, expected less than the 57 training photos"),
@@ -102,23 +104,9 @@ def test_files_for_fid_are_looked_at(workplace: Path) -> None:
     assert "error: stats.npz: not a whole npz file" in check(workplace, **changes)[1]
 
 
-def test_calibration_photos_must_fit_into_memory(workplace: Path) -> None:
-    changes = {"data__eval_size": 2**20, "profile__resolutions": [64]}
-    code, said = check(workplace, **changes)
-    assert (
-        code == 1 and "error: prune.calibration_images: found 32: 32 photos of 1048576 px" in said
-    )
-
-
 def test_in_a_repository_it_says_what_dvc_would_run(tmp_path: Path, photos: Path) -> None:
     copy_repository(tmp_path, photos)
     assert "to run    prepare_data, " in dcde(tmp_path, "check")
-
-
-def test_a_start_that_the_pipeline_writes_anew_is_refused(workplace: Path) -> None:
-    code, said = check(workplace, prune__start="models/student")
-    assert code == 1
-    assert "error: prune.start: found models/student, which this pipeline overwrites" in said
 
 
 def test_parameters_of_the_other_pipeline_are_named(workplace: Path) -> None:

@@ -172,13 +172,3 @@ def test_command_shows_the_pipelines_teacher_and_student(
         assert done.exit_code == 1
         assert done.stderr.splitlines()[-1].startswith(("error: --out: found file,", "error: file"))
     assert Path("file").read_text() == "mine"
-
-
-def test_out_that_is_a_file_is_refused_first(
-    tiny_model: DCAE, lpips_metric: nn.Module, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    out.write_text("kept")
-    with pytest.raises(UserError, match=r"--out: found .*/out, which is a file, expected a folder"):
-        write_reconstructions({"m": tiny_model}, [SKIMAGE_DATA / "cell.png"], out, lpips_metric)
-    assert out.read_text() == "kept"
