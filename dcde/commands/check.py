@@ -83,7 +83,6 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
         yield "student", f"{params.prune.start}, unknown until it is downloaded"
         return
     asked = params.prune.calibration_images
-    _check_memory(asked, min(asked, training), size)
     if params.prune.repair and params.prune.start is None:
         check_positions(student, asked, min(asked, training), size)
     check_models(student, teacher, params)
@@ -101,16 +100,6 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     yield "cache", check_disk(work_dir(), plan.crops * each, f"{plan.crops} crops")
     if importlib.util.find_spec("diffusers") is None:
         yield "missing", "diffusers: the profile leaves out its column"
-
-
-def _check_memory(asked: int, photos: int, size: int) -> None:
-    """Reject calibration photos that alone fill the memory."""
-    needed, free = photos * 3 * size**2 * 4, psutil.virtual_memory().available
-    if needed > free:
-        raise UserError(
-            f"prune.calibration_images: found {asked}: {photos} photos of {size} px take "
-            f"{human_bytes(needed)}, and {human_bytes(free)} of memory are free; tens are enough"
-        )
 
 
 def _step_memory(student: DCAEConfig, teacher: DCAEConfig, params: Params) -> str:

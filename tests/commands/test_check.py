@@ -70,7 +70,6 @@ def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: P
         ("teacher.source", "nowhere", "teacher.source: found 'nowhere', expected bundled:<name>"),
         ("prune.depth_list", [1, 1], "prune.depth_list: found [1, 1] with 2 entries, expected 5"),
         ("prune.start", "models/student", "prune.start: found models/student, which this pipeline"),
-        ("data.eval_size", 2**20, "prune.calibration_images: found 32: 32 photos of 1048576 px"),
         ("prune.calibration_images", 1, "prune.calibration_images: found 1 of 32 px"),
         ("distill.batch_size", 601, "batch_size: found 601, expected at most the 600 samples"),
         ("distill.validation_photos", 57, "found 57, expected less than the 57 training photos"),

@@ -45,11 +45,10 @@ def test_a_photo_whose_exif_is_broken_is_read_as_it_is(tmp_path: Path) -> None:
     assert read_rgb(path).size == (16, 8)
 
 
-def test_grey_palette_and_cmyk_are_as_pillow_has_them() -> None:
-    grey = Image.fromarray(ramp(255).astype(np.uint8))
+def test_gray_palette_and_cmyk_are_as_in_pillow() -> None:
+    gray = Image.fromarray(ramp(255).astype(np.uint8))
     for mode in ("L", "P", "CMYK", "1"):
-        image = grey.convert(mode)
-        assert to_rgb(image).mode == "RGB"
+        image = gray.convert(mode)
         assert np.array_equal(np.array(to_rgb(image)), np.array(image.convert("RGB")))
 
 
@@ -58,15 +57,14 @@ def test_transparency_is_over_white(tmp_path: Path) -> None:
     pixels[:, 4:] = (200, 0, 0, 255)
     pixels[0, 0] = (0, 0, 0, 128)
     Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
-    grey = Image.fromarray(pixels[..., [0, 3]], "LA")
     rgb = read_rgb(tmp_path / "a.png")
-    assert rgb.getpixel((1, 1)) == (255, 255, 255)
-    assert rgb.getpixel((5, 1)) == (200, 0, 0)
-    assert rgb.getpixel((0, 0)) == (127, 127, 127)
-    assert to_rgb(grey).getpixel((1, 1)) == (255, 255, 255)
+    assert [rgb.getpixel(xy) for xy in ((1, 1), (5, 1), (0, 0))] == [
+        *((255, 255, 255), (200, 0, 0), (127, 127, 127))
+    ]
     palette = Image.fromarray(pixels[..., 0]).convert("P")
     palette.save(tmp_path / "p.png", transparency=0)
-    assert read_rgb(tmp_path / "p.png").getpixel((1, 1)) == (255, 255, 255)
+    for image in (read_rgb(tmp_path / "p.png"), to_rgb(Image.fromarray(pixels[..., [0, 3]], "LA"))):
+        assert image.getpixel((1, 1)) == (255, 255, 255)
 
 
 def test_exif_rotation_is_applied(tmp_path: Path) -> None:
