@@ -57,8 +57,8 @@ class Statistics:
                 )
             if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
                 raise UserError(f"{path}: {name} has entries that are not finite numbers")
-        found_px = arrays.get("resolution", np.array(resolution)).tolist()
-        if found_px != resolution:
+        found_px = arrays.get("resolution", resolution)
+        if not np.array_equal(found_px, resolution):
             raise UserError(
                 f"{path}: statistics of pictures of {found_px} px, expected {resolution} px"
             )
