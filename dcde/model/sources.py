@@ -34,7 +34,7 @@ def find_model(source: str, field: str) -> Path:
         folder = ASSETS / name
         if not folder.is_dir():
             bundled = ", ".join(sorted(p.name for p in ASSETS.iterdir() if p.is_dir()))
-            raise UserError(f"{field}: found {source!r}, expected one of the bundled: {bundled}")
+            raise UserError(f"{field}: found {source!r}, expected bundled:<name> with {bundled}")
         return folder
     if kind == "hf" and name:
         return download(name, field)

@@ -186,7 +186,7 @@ CROPS_OF_36 = {"image_size": 36, "short_side": [36, 64], "flip": True}
         ({"start": "none/such"}, r"start: found 'none/such', expected an architecture"),
         (
             {"start": "bundled:other"},
-            r"start: found 'bundled:other', expected one of the b",
+            r"start: found 'bundled:other', expected bundled:<name> with dc",
         ),
         (
             {f"phase{i}": {"epochs": 0} for i in (1, 2, 3)},

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import cpu_offload
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -198,12 +199,14 @@ def test_no_more_macs_than_the_plain_decoder(thin_teacher: DCAE) -> None:
     assert 0.999 * plain < ours <= plain
 
 
-def test_saving_it_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
+def test_saving_and_offloading_its_weights_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
     vae = diffusers_model(tiny_model)
     vae.decoder = dcde.optimize(vae)
-    with pytest.raises(ValueError, match="whose weights can't be saved; save the model before"):
+    with pytest.raises(ValueError, match="whose weights can't be saved, nor moved"):
         vae.save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
+    with pytest.raises(ValueError, match="offload it with enable_model_cpu_offload"):
+        cpu_offload(vae)
 
 
 def test_what_it_cannot_do_is_refused(tiny_model: DCAE) -> None:

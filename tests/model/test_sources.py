@@ -44,7 +44,7 @@ def test_a_teacher_whose_folder_changed_is_refused(tiny_model: DCAE, tmp_path: P
     [
         (
             "bundled:other",
-            "found 'bundled:other', expected one of the bundled: dc-ae",
+            "found 'bundled:other', expected bundled:<name> with dc-ae-f16c16-photos",
         ),
         ("no/such/folder", "expected bundled:<name>, hf:<owner>/<name>"),
         ("hf:not a repo", "hf:not a repo: expected hf:<owner>/<name>"),

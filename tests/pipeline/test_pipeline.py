@@ -156,7 +156,7 @@ BAD = [
     (
         "download_teacher",
         {"teacher.source": "bundled:other"},
-        "teacher.source: found 'bundled:other', expected one of the bundled: dc-ae-f16c16-photos",
+        "teacher.source: found 'bundled:other', expected bundled:<name> with dc-ae-f16c16-photos",
     ),
     (
         "download_metric_networks",
