@@ -148,9 +148,9 @@ class FusedDecoder(nn.Module):
 def _refuse_saving(*_: Any) -> None:
     """Stop diffusers from saving weights that no decoder could be loaded from."""
     raise ValueError(
-        "decoder: found one that dcde.optimize made, whose weights can't be saved, nor moved one by "
-        "one (enable_sequential_cpu_offload): save the pipeline before optimizing it, and offload "
-        "it with enable_model_cpu_offload"
+        "decoder: found one that dcde.optimize made, whose weights can't be saved, nor moved one "
+        "by one (enable_sequential_cpu_offload): save the pipeline before optimizing it, and "
+        "offload it with enable_model_cpu_offload"
     )
 
 
