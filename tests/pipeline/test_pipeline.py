@@ -146,8 +146,8 @@ BAD = [
     (
         "prune",
         {"data.eval_size": 100},
-        "data.eval_size: found 100 pixels, expected a multiple of 16, by which "
-        "dc-ae-f16c16-photos makes images smaller, such as 96",
+        "data.eval_size: found 100 pixels, expected a multiple of 16 for "
+        "dc-ae-f16c16-photos, such as 96",
     ),
     ("profile", {"profile.resolutions": [64, 100]}, "profile.resolutions: found 100 pixels"),
     ("prune", {"prune.method": "best"}, "params.yaml: prune.method: found 'best'"),
