@@ -33,7 +33,6 @@ from dcde.prune.shape import narrower_config
 from dcde.train import trainer
 from tests.helpers.tiny import randomize, tiny_config
 
-trainer.SAVING_SHARE = float("inf")  # save after every step
 OPTIMIZER = OptimizerParams(cosine_t0=2)
 LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
 CROPS = CropParams(image_size=32, short_side=(32, 64))
@@ -137,6 +136,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 
 
 if __name__ == "__main__":
+    trainer.SAVING_SHARE = float("inf")  # save after every step
     state_dir, cache_dir, out, photo_folder = map(Path, sys.argv[1:5])
     arguments = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     state_dir = Path(str(state_dir).format(rank=os.environ.get("RANK", 0)))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dcde.data.folder import Photo
 from dcde.model.checkpoint import read_model
-from dcde.train import losses
+from dcde.train import losses, trainer
 from dcde.train.losses import Prediction, image_l1
 from dcde.train.run_state import Position, RunState
 from tests.helpers.distill_run import (
@@ -31,6 +31,11 @@ from tests.helpers.tiny import ROOT
 
 Photos = tuple[Photo, ...]
 SMALL: dict[str, Any] = {"epochs": 2, "samples_per_epoch": 40, "crops_per_image": 10_000}
+
+
+@pytest.fixture(autouse=True)
+def saved_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SAVING_SHARE", float("inf"))
 
 
 class CutError(Exception):
