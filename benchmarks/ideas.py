@@ -23,7 +23,6 @@ import typer
 import yaml
 
 from benchmarks.pipeline import distilled, params_with, pruned
-from dcde.base.devices import best_device
 from dcde.base.paths import LPIPS, MANIFEST, TEACHER
 from dcde.base.results import read_table, write_table
 from dcde.base.work import work_dir
@@ -49,7 +48,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Some of the rows.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     images: Annotated[Path | None, typer.Option(help="Photos to score on too.")] = None,
-    size: Annotated[int, typer.Option(help="Side of their centre crops.")] = 512,
+    size: Annotated[int, typer.Option(help="Side of their center crops.")] = 512,
 ) -> None:
     ideas = yaml.safe_load((TABLES / f"{table}.yaml").read_text())
     sets: dict[str, Sequence[Crop]] = {"": Manifest.load(MANIFEST).eval}
@@ -123,9 +122,6 @@ def _scores(model: DCAE, crops: Sequence[Crop]) -> dict[str, np.ndarray]:
             crops,
             lpips_metric=load_lpips(LPIPS),
             networks=[],
-            batch_size=8,
-            workers=0,
-            device=best_device(),
             state_dir=Path(state_dir),
         )
     assert result is not None  # this is the only process

@@ -119,7 +119,7 @@ def _differences(name: str) -> dict[str, Any]:
         validate(wanted, AutoencoderParams, where=f"{PARAMS} with preset {name}")
     else:
         raw = validate(raw, Params, where=PARAMS.name).model_dump(mode="json")
-        preset = preset_params(PRESETS, name).model_dump(mode="json")
+        preset = validate(settings, Params, where=f"preset {name}").model_dump(mode="json")
         wanted = {**preset, **{key: raw[key] for key in KEPT}}
     now = leaves(raw)
     return {key: value for key, value in leaves(wanted).items() if now.get(key, ...) != value}
