@@ -20,7 +20,7 @@ from dcde.data.folder import Photo
 from dcde.distill.latents import cached_crops
 from dcde.distill.plan import check_models, draw_crops, plan_run
 from dcde.distill.projections import Widened, fit_projections, narrow_taps
-from dcde.distill.task import distill_learner, resting_parameters
+from dcde.distill.task import deep_parameters, distill_learner
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE
 from dcde.model.fold import fold_norms
@@ -112,6 +112,7 @@ def distill(
 
         return mean_scores(reconstruct, held_out, lpips_metric(), how.batch_size)
 
+    deep = deep_parameters(student)
     learner = distill_learner(
         student,
         fold_norms(teacher.decoder),
@@ -129,7 +130,7 @@ def distill(
         workers=workers,
         state_dir=state_dir,
         on_epoch=epoch_done,
-        resting=lambda epoch: resting_parameters(student, how, epoch),
+        resting=lambda epoch: deep if epoch < how.shallow_epochs else (),
     ).run()
     student.eval()
 

@@ -75,10 +75,11 @@ def step_bytes(student_config: DCAEConfig, teacher_config: DCAEConfig, params: P
             update={"distill": how.model_copy(update={"compile": False, "ema": 0.0})}
         )
         ours, theirs = student_config.decoder.widths, teacher_config.decoder.widths
+        narrow = narrow_taps(student_config, teacher_config, params.loss)
         projections = {
-            tap: nn.Conv2d(ours[i], theirs[i], 1, bias=False)
-            for tap in narrow_taps(student_config, teacher_config, params.loss)
-            for i in [int(tap.removeprefix("stage"))]
+            f"stage{i}": nn.Conv2d(*pair, 1, bias=False)
+            for i, pair in enumerate(zip(ours, theirs, strict=True))
+            if f"stage{i}" in narrow
         }
         learner = distill_learner(
             student, teacher.decoder, plain, accelerator, lambda: lpips, projections

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +12,7 @@ from dcde.distill.projections import Widened
 from dcde.model import DCAE, Decoder
 from dcde.model.blocks import recompute_stages
 from dcde.model.dcae import Tap, stage_taps
-from dcde.params.pipeline import DistillParams, Params
+from dcde.params.pipeline import Params
 from dcde.train.learner import Batch, Learner, build_learner
 from dcde.train.losses import Prediction
 
@@ -109,13 +109,9 @@ def freeze(student: DCAE, params: Params) -> None:
     recompute_stages(student.decoder.stages, how.checkpoint_activations)
 
 
-def resting_parameters(
-    student: DCAE, params: DistillParams, epoch: int
-) -> Collection[nn.Parameter]:
-    """Return the parameters that rest in this epoch: in segment training, all but the shallow half
-    of the decoder's stages at first."""
-    if epoch >= params.shallow_epochs:
-        return ()
+def deep_parameters(student: DCAE) -> list[nn.Parameter]:
+    """Return the parameters that rest at first in segment training: all but the shallow half of the
+    decoder's stages."""
     stages = [stage for stage in student.decoder.stages if list(stage.parameters())]
     shallow = {p for stage in stages[: len(stages) // 2] for p in stage.parameters()}
     return [p for p in student.parameters() if p not in shallow]
