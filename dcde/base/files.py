@@ -18,14 +18,17 @@ from dcde.base.errors import UserError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; on success, flush it to disk and rename it to `path`.
+    """Yield an empty file to write; on success, flush it to disk and rename it to `path`.
 
     After a kill or on a full disk, `path` is as before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _private(path, "partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)  # safetensors ignores the umask and writes files for their owner alone
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -47,9 +50,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
     partial.mkdir()
     try:
+        mode = partial.stat().st_mode & 0o666
         yield partial
         for file in partial.rglob("*"):
             if file.is_file():
+                file.chmod(mode)  # see `whole_file`
                 with file.open("rb+") as opened:
                     os.fsync(opened.fileno())
         if path.exists():

@@ -9,11 +9,10 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dcde.base.errors import UserError
+from dcde.base.tensors import read_tensors
 from dcde.base.torchvision_check import check_torchvision
 
 INCEPTION = "inception.safetensors"
@@ -87,8 +86,8 @@ def load_inception(weights: Path) -> nn.Module:
             "fetches them if eval.fid is true"
         )
     try:
-        network = _network(load_file(weights))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        network = _network(read_tensors(weights))
+    except RuntimeError as error:
         raise UserError(f"{weights}: not {_EXPECTED} ({str(error).splitlines()[0]})") from None
     return nn.Sequential(network, _FirstOutput()).requires_grad_(False).eval()
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dcde.base.errors import UserError
+from dcde.base.tensors import read_tensors
 
 LITE0 = "efficientnet_lite0.safetensors"
 """Name of the weights file."""
@@ -104,7 +104,7 @@ def load_lite0(weights: Path) -> EfficientNetLite0:
     """Load the frozen network.
 
     Raises:
-        UserError: if the weights are missing or of another network.
+        UserError: if the weights are missing, damaged or of another network.
     """
     if not weights.is_file():
         raise UserError(
@@ -113,7 +113,7 @@ def load_lite0(weights: Path) -> EfficientNetLite0:
         )
     network = EfficientNetLite0()
     try:
-        network.load_state_dict(load_file(weights))
+        network.load_state_dict(read_tensors(weights))
     except RuntimeError as error:
         raise UserError(f"{weights}: not EfficientNet-Lite0's weights ({error})") from None
     return network.requires_grad_(False).eval()

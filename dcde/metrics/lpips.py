@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dcde.base.errors import UserError
 from dcde.base.paths import LPIPS
+from dcde.base.tensors import read_tensors
 from dcde.base.torchvision_check import check_torchvision
 
 LPIPS_ALEX = LPIPS.name
@@ -67,7 +67,7 @@ def load_lpips(weights: Path) -> nn.Module:
     """Load frozen LPIPS (AlexNet, v0.1): two images in [-1, 1] to a (B, 1, 1, 1) distance.
 
     Raises:
-        UserError: if the file is missing or holds other weights.
+        UserError: if the file is missing or damaged, or holds other weights.
     """
     if not weights.is_file():
         raise UserError(
@@ -75,7 +75,7 @@ def load_lpips(weights: Path) -> nn.Module:
             "`dvc repro download_metric_networks` fetches them"
         )
     metric = untrained_lpips()
-    missing, unexpected = metric.load_state_dict(load_file(weights), strict=False)
+    missing, unexpected = metric.load_state_dict(read_tensors(weights), strict=False)
     # `lins.*` repeats the heads, and the scaling layer is constant.
     missing = [k for k in missing if not k.startswith(("lins.", "scaling_layer."))]
     if missing or unexpected:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dcde.base.errors import UserError
+from dcde.base.tensors import read_tensors
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -50,10 +49,7 @@ def load_weights(weights: Path) -> dict[str, Tensor]:
     for file in map(weights.with_name, names):
         if not file.is_file():
             raise UserError(f"{file}: not found, but {weights.name} names it")
-        try:
-            state |= load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file}: not a whole safetensors file ({error})") from None
+        state |= read_tensors(file)
     return state
 
 

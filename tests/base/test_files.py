@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dcde.base.files import whole_file, whole_folder
 from tests.helpers.tiny import ROOT
@@ -50,3 +52,19 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         assert str(os.getpid()) in partial.name
         raise KeyboardInterrupt
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_files_follow_the_umask(umask: int, tmp_path: Path) -> None:
+    """Also those of safetensors, which writes for the owner alone."""
+    before = os.umask(umask)
+    try:
+        with whole_file(tmp_path / "alone") as partial:
+            save_file({"x": torch.zeros(1)}, partial)
+        with whole_folder(tmp_path / "folder") as partial:
+            save_file({"x": torch.zeros(1)}, partial / "inside")
+            (partial / "text").write_text("text")
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode for name in ("alone", "folder/inside", "folder/text")]
+    assert [oct(mode & 0o777) for mode in modes] == [oct(0o666 & ~umask)] * 3
