@@ -99,6 +99,8 @@ def find_networks(*, fid: bool = False) -> Path:
         return METRIC_NETWORKS
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = user_cache / "dcde/metric_networks"
+    if all((cache / name).is_file() for name in needed):
+        return cache  # without a lock: it may belong to someone else
     with locked(cache):
         if not cache.is_dir():
             with whole_folder(cache) as partial:
