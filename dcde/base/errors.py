@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,10 @@ class UserError(ValueError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `UserError`, a full disk, an unusable path and Ctrl-C into `error: ...`, exit 1."""
+    """Turn an error that a user can fix, and Ctrl-C, into `error: ...` and exit code 1.
+
+    These are a `UserError`, a full disk, an unusable path and a user without home or name.
+    """
     try:
         yield
     except UserError as error:
@@ -28,6 +32,13 @@ def one_line_errors() -> Iterator[None]:
         if error.errno not in _NO_SPACE:
             raise
         _fail(f"{error.filename or 'a file'}: can't be written ({error.strerror})")
+    except (RuntimeError, KeyError) as error:  # pathlib's, DVC's and getpass's
+        if not re.search("home directory|getpwuid", str(error)):
+            raise
+        _fail(
+            "this user has no home directory or no name, as in a container that runs as a user it "
+            "does not know: set HOME to a folder that you can write to, and USER to any name"
+        )
 
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -16,10 +16,10 @@ def experiments(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = EXPERIMENTS_REPORT,
 ) -> None:
     """Show all finished DVC experiments on this commit on one page."""
-    # Imported here, because it takes a second that all other commands would pay for.
-    from dcde.report.experiments import experiments_page, read_experiments
-
     with one_line_errors():
+        # Imported here, because it takes a second that all other commands would pay for.
+        from dcde.report.experiments import experiments_page, read_experiments
+
         page = experiments_page(read_experiments())
         with whole_file(out) as partial:
             partial.write_text(page)

@@ -43,17 +43,20 @@ def read_experiments() -> list[Experiment]:
     """Read the run of the current commit and all finished experiments on it, oldest first.
 
     Raises:
-        UserError: if this is no DVC repository, or no run has finished.
+        UserError: if this is no DVC repository, or another user's, or no run has finished.
     """
     from dvc.api import exp_show  # slow to import
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from pygit2 import GitError
 
     try:
         Repo.find_root()
         rows = [row for row in exp_show() if row["rev"] != "workspace"]
-    except DvcException as error:
-        raise UserError(f"dvc exp show: {error}; run it in the repository's root") from None
+    except (DvcException, GitError) as error:
+        raise UserError(
+            f"dvc exp show: {error}; run it in the repository's root, as the user who owns it"
+        ) from None
     finished = [row for row in rows if all(row.get(key) is not None for key in NEEDED)]
     if not finished:
         raise UserError("no finished run found, expected one: `dvc repro` or `dvc exp run` first")
