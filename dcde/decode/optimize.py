@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, cast
 
 import torch
@@ -37,8 +38,10 @@ from dcde.model.blocks import (
     ResBlock,
     Residual,
 )
+from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_peer import from_diffusers_model
 from dcde.model.fold import fold_norms
+from dcde.model.weights import plain_names
 
 
 def optimize(
@@ -57,21 +60,24 @@ def optimize(
     first: afterwards, `save_pretrained` raises a ValueError.
 
     Args:
-        model: ours or diffusers' `AutoencoderDC`, in eval mode.
+        model: ours or diffusers' `AutoencoderDC`, in eval mode, compiled or not.
         dtype: float32 or bfloat16, of the weights and the images. None: as in the model.
         compile: use torch.compile: it takes a minute or more for the first image of each size.
         tile_size: decode larger images in tiles of this many pixels (see `decode_tiled`).
 
     Raises:
-        ValueError: for another kind of model or an optimized one, for another dtype (attention's
-            sums overflow float16), in training mode, or for `compile` with `tile_size`, as tiles
-            have many sizes.
+        ValueError: for another kind of model or one that is optimized or offloaded already, for
+            another dtype (attention's sums overflow float16), in training mode, for a `tile_size`
+            below 1, or for `compile` with `tile_size`, as tiles have many sizes.
         NotExpressibleError: naming the field of diffusers' configuration that ours can't express.
     """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile(model)
     if isinstance(getattr(model, "decoder", None), FusedDecoder):
         raise ValueError("model: its decoder is optimized already, expected one as it was loaded")
     if isinstance(model, DCAE):
-        ours = model
+        ours = build_on_meta(model.config)
+        ours.load_state_dict(plain_names(model.state_dict()), assign=True)
+        ours.train(model.training)
     elif hasattr(model, "vae"):
         raise ValueError(
             f"model: found {type(model).__name__}, a whole pipeline, expected its autoencoder: "
@@ -83,6 +89,7 @@ def optimize(
         raise ValueError(
             f"model: found {type(model).__name__}, expected a DCAE or diffusers' AutoencoderDC"
         )
+    _refuse_hooks(model.decoder)
     dtype = dtype or next(ours.decoder.parameters()).dtype
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"dtype: found {dtype}, expected torch.float32 or torch.bfloat16")
@@ -101,7 +108,17 @@ def decode_tiled(decoder: FusedDecoder, latent: Tensor, *, tile_size: int = 512)
         decoder: as `optimize` returns it.
         latent: (B, latent_channels, h, w).
         tile_size: side of the image's tiles in pixels.
+
+    Raises:
+        ValueError: for another decoder, another shape or a `tile_size` below 1.
     """
+    decoder = getattr(decoder, "_orig_mod", decoder)  # of torch.compile(decoder)
+    if not isinstance(decoder, FusedDecoder):
+        raise ValueError(
+            f"decoder: found {type(decoder).__name__}, expected one that dcde.optimize returned"
+        )
+    decoder.check(latent)
+    _check_tile_size(tile_size)
     return run_in_tiles(decoder.steps, decoder.downsampling, latent, tile_size)
 
 
@@ -114,7 +131,10 @@ class FusedDecoder(nn.Module):
 
     def __init__(self, model: DCAE, dtype: torch.dtype, tile_size: int | None = None) -> None:
         super().__init__()
+        if tile_size is not None:
+            _check_tile_size(tile_size)
         self.tile_size = tile_size
+        self.latent_channels = model.config.latent_channels
         decoder = fold_norms(model.decoder).to(dtype)
         self.downsampling = model.config.downsampling
         ops: list[FusedOp] = [FusedInput(decoder.project_in)]
@@ -133,9 +153,28 @@ class FusedDecoder(nn.Module):
         """Return the operations in order."""
         return cast(list[FusedOp], list(self.ops))
 
+    def check(self, latent: Tensor) -> None:
+        """Reject a latent of another shape, and weights that were cast since.
+
+        Raises:
+            ValueError: saying what was expected.
+        """
+        shape = list(latent.shape)
+        if len(shape) != 4 or shape[1] != self.latent_channels or min(shape) < 1:
+            raise ValueError(
+                f"latent: found shape {shape}, expected (B, {self.latent_channels}, h, w)"
+            )
+        dtype = next(self.parameters()).dtype
+        if dtype.itemsize == 1:
+            raise ValueError(
+                f"decoder: found weights in {dtype}, expected those of dcde.optimize, which has no "
+                "layerwise casting: leave out enable_layerwise_casting"
+            )
+
     @torch.no_grad()
     def forward(self, latent: Tensor) -> Tensor:
         """Decode (B, latent_channels, h, w) to (B, 3, h * f, w * f), about [-1, 1], not clamped."""
+        self.check(latent)
         side = max(latent.shape[2:]) * self.downsampling
         if self.tile_size is not None and side > self.tile_size:
             return decode_tiled(self, latent, tile_size=self.tile_size)
@@ -143,6 +182,24 @@ class FusedDecoder(nn.Module):
         for op in self.steps:
             x = op(x)
         return x
+
+
+def _check_tile_size(tile_size: int) -> None:
+    if not isinstance(tile_size, Integral) or tile_size < 1:
+        raise ValueError(f"tile_size: found {tile_size}, expected a whole number of pixels above 0")
+
+
+def _refuse_hooks(decoder: nn.Module) -> None:
+    """Stop where accelerate or diffusers moves or casts weights, which a copy would not have."""
+    for module in decoder.modules():
+        offloaded = hasattr(module, "_hf_hook") and any(p.is_meta for p in module.parameters())
+        if offloaded or getattr(getattr(module, "_diffusers_hook", None), "hooks", None):
+            raise ValueError(
+                "model: its weights are offloaded or cast by hooks "
+                "(enable_sequential_cpu_offload, enable_group_offload, enable_layerwise_casting), "
+                "expected them in memory: call dcde.optimize first, then "
+                "pipe.enable_model_cpu_offload"
+            )
 
 
 def _refuse_saving(*_: Any) -> None:

@@ -28,7 +28,14 @@ from dcde.model.diffusers_format import (
     to_diffusers,
 )
 from dcde.model.hub import model_name
-from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS, load_weights, weights_file
+from dcde.model.weights import (
+    CONFIG,
+    DIFFUSERS_WEIGHTS,
+    WEIGHTS,
+    load_weights,
+    plain_names,
+    weights_file,
+)
 from dcde.model.zoo import zoo_name
 from dcde.params.file import first_fault
 
@@ -54,9 +61,12 @@ def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
     """Write weights and configuration into an existing folder.
 
     Raises:
-        UserError: with the reason, before anything is written, if the layout can't express it.
+        UserError: with the reason, before anything is written, if the layout can't express it, or
+            its weights are offloaded.
     """
-    config, state = model.config, dict(model.state_dict())
+    config, state = model.config, plain_names(model.state_dict())
+    if any(tensor.is_meta for tensor in state.values()):
+        raise UserError(f"{config.name}: its weights are offloaded, expected them in memory")
     raw: dict[str, Any] = {"dcde": config.model_dump(mode="json")}
     name = WEIGHTS
     if layout == "diffusers":

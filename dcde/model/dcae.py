@@ -132,7 +132,7 @@ class DCAE(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """Encode (B, 3, H, W) in [-1, 1] to (B, latent_channels, H / f, W / f)."""
-        return self.encoder(image)
+        return self.encoder(_outside_inference(image))
 
     @overload
     def decode(self, latent: Tensor) -> Tensor: ...
@@ -145,13 +145,18 @@ class DCAE(nn.Module):
 
         Given `taps`, return their features too (see `Tap`).
         """
-        return self.decoder(latent, taps)
+        return self.decoder(_outside_inference(latent), taps)
 
     def forward(
         self, image: Tensor, taps: Sequence[Tap] | None = None
     ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
         """Encode and decode."""
         return self.decoder(self.encode(image), taps)
+
+
+def _outside_inference(x: Tensor) -> Tensor:
+    """Copy a tensor made under `inference_mode` where autograd would reject it."""
+    return x.clone() if x.is_inference() and torch.is_grad_enabled() else x
 
 
 def build_on_meta(config: DCAEConfig) -> DCAE:

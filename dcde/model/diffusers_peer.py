@@ -15,6 +15,7 @@ from dcde.model.diffusers_format import (
     from_diffusers,
     to_diffusers,
 )
+from dcde.model.weights import plain_names
 
 
 def diffusers_model(model: DCAE) -> Any:
@@ -35,7 +36,7 @@ def diffusers_model(model: DCAE) -> Any:
 
         kind = NarrowAutoencoderDC
     peer = kind.from_config(raw)
-    peer.load_state_dict(to_diffusers(model.state_dict(), model.config))
+    peer.load_state_dict(to_diffusers(plain_names(model.state_dict()), model.config))
     return peer.to(next(model.parameters()).device).eval()
 
 
@@ -48,5 +49,6 @@ def from_diffusers_model(peer: Any) -> DCAE:
     config = config_from_diffusers(json.loads(peer.to_json_string()), type(peer).__name__)
     model = build_on_meta(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    model.load_state_dict(from_diffusers(peer.state_dict(), shapes, config), assign=True)
+    state = from_diffusers(plain_names(peer.state_dict()), shapes, config)
+    model.load_state_dict(state, assign=True)
     return model.train(peer.training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -50,7 +51,12 @@ def load_weights(weights: Path) -> dict[str, Tensor]:
         if not file.is_file():
             raise UserError(f"{file}: not found, but {weights.name} names it")
         state |= read_tensors(file)
-    return state
+    return plain_names(state)
+
+
+def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name tensors as before `torch.compile`, which wraps a module in one with it inside."""
+    return {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
 
 
 def _indexed(index: Path) -> list[str]:

@@ -54,6 +54,14 @@ def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model
 
 
+def compiled(model: torch.nn.Module, part: str) -> Any:
+    """A model with torch.compile around a part of it; "": around all of it."""
+    if not part:
+        return torch.compile(model)
+    model.set_submodule(part, torch.compile(model.get_submodule(part)))
+    return model
+
+
 def run(command: list[str], cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a command, keeping what it prints."""
     env = {**os.environ, "PYTHONPATH": str(cwd), **extra}

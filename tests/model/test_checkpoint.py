@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from safetensors.torch import load_file, save_file
 
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
 from dcde.model import DCAE, zoo_config
-from dcde.model.checkpoint import read_model, save_model
+from dcde.model.checkpoint import Layout, read_model, save_model
 from dcde.model.diffusers_format import config_to_diffusers
+from dcde.model.diffusers_peer import diffusers_model
 from dcde.model.sources import load_model
+from dcde.model.weights import weights_file
 from dcde.train.run_state import atomic_torch_save
-from tests.helpers.tiny import ROOT, randomize, run, tiny_config
+from tests.helpers.tiny import ROOT, compiled, randomize, run, tiny_config
 
 
 def same_weights(a: DCAE, b: DCAE) -> bool:
@@ -33,6 +36,35 @@ def test_round_trip_is_exact(tiny_model: DCAE, tmp_path: Path) -> None:
         assert loaded.config == tiny_model.config
         assert same_weights(loaded, tiny_model)
         assert not loaded.training
+
+
+@pytest.mark.parametrize("part", ["", "decoder", "decoder.stages.1"])
+@pytest.mark.parametrize("layout", ["safetensors", "diffusers"])
+def test_compiled_models_are_saved_as_plain_ones(
+    layout: Layout, part: str, tiny_model: DCAE, tmp_path: Path
+) -> None:
+    expected = {key: tensor.clone() for key, tensor in tiny_model.state_dict().items()}
+    save_model(compiled(tiny_model, part), tmp_path / "model", layout)
+    assert not any("_orig_mod" in key for key in load_file(weights_file(tmp_path / "model")))
+    found = read_model(tmp_path / "model").state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("part", ["decoder", "decoder.up_blocks.1"])
+def test_weights_that_others_saved_of_a_compiled_model(
+    part: str, tiny_model: DCAE, tmp_path: Path
+) -> None:
+    compiled(diffusers_model(tiny_model), part).save_pretrained(tmp_path)
+    assert any("_orig_mod" in key for key in load_file(weights_file(tmp_path)))
+    assert same_weights(read_model(tmp_path), tiny_model)
+
+
+def test_offloaded_weights_are_not_saved(tiny_model: DCAE, tmp_path: Path) -> None:
+    cpu_offload(tiny_model, torch.device("cpu"))
+    with pytest.raises(UserError, match="tiny: its weights are offloaded, expected them in memory"):
+        save_model(tiny_model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_half_precision_is_read_as_fp32(tiny_model: DCAE, tmp_path: Path) -> None:

@@ -17,6 +17,16 @@ from diffusers.loaders.single_file_utils import (  # noqa: E402
 )
 
 
+def test_what_inference_mode_made_is_encoded_and_decoded(tiny_model: DCAE) -> None:
+    with torch.inference_mode():
+        image, latent = torch.randn(1, 3, 16, 16), torch.randn(1, 4, 2, 2)
+        expected = tiny_model.encode(image), tiny_model.decode(latent)
+    found = tiny_model.encode(image), tiny_model.decode(latent)
+    assert all(map(torch.equal, found, expected))
+    found[1].sum().backward()
+    assert next(tiny_model.decoder.parameters()).grad is not None
+
+
 @pytest.mark.parametrize(("name", "latent_channels"), PEERS)
 @torch.no_grad()
 def test_equals_diffusers_on_the_same_weights(name: str, latent_channels: int) -> None:
