@@ -156,7 +156,9 @@ class DCAE(nn.Module):
 
 def _outside_inference(x: Tensor) -> Tensor:
     """Copy a tensor made under `inference_mode` where autograd would reject it."""
-    return x.clone() if x.is_inference() and torch.is_grad_enabled() else x
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # compilers can't ask it
+        return x
+    return x.clone() if x.is_inference() else x
 
 
 def build_on_meta(config: DCAEConfig) -> DCAE:

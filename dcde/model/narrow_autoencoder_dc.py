@@ -56,6 +56,10 @@ class NarrowAutoencoderDC(AutoencoderDC):
                     glu.conv_depth = nn.Conv2d(2 * inner, 2 * inner, 3, padding=1, groups=2 * inner)
                     glu.conv_point = nn.Conv2d(inner, width, 1, bias=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the module's own name: a spawned process finds no module `MODULE`."""
+        return sys.modules[__name__]._empty, (), self.__dict__
+
     @staticmethod
     def _get_init_keys(input_class: type) -> set[str]:
         """Return a configuration's fields; diffusers would only see our own signature."""
@@ -73,3 +77,8 @@ class NarrowAutoencoderDC(AutoencoderDC):
         copy = Path(save_directory) / f"{MODULE}.py"
         if not copy.exists() or not copy.samefile(__file__):
             shutil.copyfile(__file__, copy)
+
+
+def _empty() -> NarrowAutoencoderDC:
+    """Return an object for pickle to fill."""
+    return NarrowAutoencoderDC.__new__(NarrowAutoencoderDC)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from dcde.model.checkpoint import read_model, save_model
 from dcde.model.diffusers_format import config_to_diffusers
 from dcde.prune.shape import narrower_config
 from tests.helpers.peers import scaled_down
-from tests.helpers.tiny import model_of, randomize, tiny_config
+from tests.helpers.tiny import model_of, randomize, run, tiny_config
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -54,6 +56,53 @@ def test_it_computes_what_ours_does(kind: str, tmp_path: Path) -> None:
     ):
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
     assert theirs.config.scaling_factor == ours.config.scaling_factor
+
+
+SPAWN = """
+import sys
+import torch
+import torch.multiprocessing as mp
+sys.modules["dcde"] = None  # as where it is not installed
+
+
+def decode(vae, latent, path):
+    with torch.inference_mode():
+        torch.save(vae.decode(latent).sample, path)
+
+
+if __name__ == "__main__":
+    from diffusers import AutoModel
+
+    folder, latent = sys.argv[1], torch.load(sys.argv[2])
+    for path in sys.argv[3:]:  # each load runs the file beside the weights again
+        vae = AutoModel.from_pretrained(folder, trust_remote_code=True)
+        first = locals().get("first", vae)
+    for vae, path in zip((first, vae), sys.argv[3:]):
+        process = mp.get_context("spawn").Process(target=decode, args=(vae, latent, path))
+        process.start()
+        process.join()
+"""
+
+
+def test_it_is_sent_to_spawned_processes(tmp_path: Path) -> None:
+    ours, latent = student(), torch.randn(1, 4, 2, 2)
+    save_model(ours, tmp_path / "vae", "diffusers")
+    torch.save(latent, tmp_path / "latent.pt")
+    (tmp_path / "spawn.py").write_text(SPAWN)
+    files = [str(tmp_path / name) for name in ("vae", "latent.pt", "first.pt", "second.pt")]
+    env = {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    done = run([sys.executable, "spawn.py", *files], tmp_path, **env)
+    for file in files[2:]:
+        assert Path(file).is_file(), done.stderr
+        torch.testing.assert_close(torch.load(file), ours.decode(latent), atol=1e-5, rtol=1e-5)
+
+
+def test_a_copy_is_of_the_same_class() -> None:
+    vae = NarrowAutoencoderDC.from_config(config_to_diffusers(student().config))
+    twin, before = copy.deepcopy(vae), next(vae.parameters()).clone()
+    assert type(twin) is NarrowAutoencoderDC and twin.config == vae.config
+    torch.nn.init.zeros_(next(twin.parameters()))
+    assert torch.equal(next(vae.parameters()), before)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
