@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from dcde.base.errors import UserError
-from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, NAMES, WEIGHTS
+from dcde.model.weights import CONFIG, NAMES, STEMS
 
 HUB_FORM = "hf:<owner>/<name>[@<revision>][/<folder>]"
 """The form of the hub's own file system; `folder` is the model's place in the repository."""
 _PLACE = re.compile(r"([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.+))?")
-_STEMS = [name.removesuffix(".safetensors") for name in (WEIGHTS, DIFFUSERS_WEIGHTS)]
-_FILES = (CONFIG, *NAMES, *(f"{stem}-*-of-*.safetensors" for stem in _STEMS))
+_FILES = (CONFIG, *NAMES, *(f"{stem}-?????-of-?????.safetensors" for stem in STEMS))
+_VARIANTS = tuple(f"{stem}[.-]*{end}" for stem in STEMS for end in (".safetensors", ".json"))
 
 
 def repository(source: str) -> str | None:
@@ -24,7 +25,8 @@ def repository(source: str) -> str | None:
 def download(name: str, field: str) -> Path:
     """Return the folder of a model (see `HUB_FORM`), from the hub or its cache.
 
-    Only config.json and the weights are downloaded.
+    Only config.json and the weights are downloaded; variants, such as fp16, if there is nothing
+    else.
 
     Raises:
         UserError: naming `field` and the hub's reason.
@@ -35,16 +37,22 @@ def download(name: str, field: str) -> Path:
     if place is None:
         raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
     repo, revision, folder = place.groups()
-    patterns = [f"{folder}/{file}" if folder else file for file in _FILES]
-    try:
+
+    def fetch(files: Sequence[str]) -> Path:
+        patterns = [f"{folder}/{file}" if folder else file for file in files]
         snapshot = snapshot_download(repo, revision=revision, allow_patterns=patterns)
+        return Path(snapshot, folder or "")
+
+    try:
+        model = fetch(_FILES)
+        if (model / CONFIG).is_file() and not any((model / name).is_file() for name in NAMES):
+            fetch(_VARIANTS)
     except Exception as error:  # the hub's client raises many types, by transport and version
         raise UserError(
             f"{field}: hf:{name} is not in the hub's cache and can't be downloaded "
             f"({_reason(error, repo)}); connect to the hub, or run `hf download {repo}` on a "
             f"machine that reaches it and set {field} to that folder"
         ) from None
-    model = Path(snapshot, folder or "")
     if not (model / CONFIG).is_file():
         raise UserError(
             f"{field}: hf:{name}: found no {CONFIG} there; if a pipeline has its autoencoder in a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,15 +18,19 @@ DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = ".index.json"
 """End of an index's name; an index says which of several files holds each tensor."""
 NAMES = tuple(f"{name}{end}" for end in ("", INDEX) for name in (WEIGHTS, DIFFUSERS_WEIGHTS))
+STEMS = tuple(name.removesuffix(".safetensors") for name in (WEIGHTS, DIFFUSERS_WEIGHTS))
+_VARIANT = rf"({'|'.join(STEMS)})\.(\w+\.safetensors|safetensors\.index\.\w+\.json)"
+"""A variant, as diffusers calls it, has its name, such as fp16, before the last dot."""
+_INDEX = r".*\.safetensors\.index(\.\w+)?\.json"
 
 
 def weights_file(path: Path) -> Path:
     """Return the weights that a path names: a file or index itself, or the one in a model folder.
 
     Raises:
-        UserError: if there are none.
+        UserError: if there are none, or only several variants.
     """
-    if path.is_file() and path.name.endswith((".safetensors", f".safetensors{INDEX}")):
+    if path.is_file() and (path.suffix == ".safetensors" or re.fullmatch(_INDEX, path.name)):
         return path
     if not path.is_dir():
         found = "is no such file" if path.exists() else "not found"
@@ -36,6 +41,12 @@ def weights_file(path: Path) -> Path:
     for name in NAMES:
         if (path / name).is_file():
             return path / name
+    variants = sorted(file for file in path.iterdir() if re.fullmatch(_VARIANT, file.name))
+    if len(variants) == 1:
+        return variants[0]
+    names = ", ".join(file.name for file in variants)
+    if names:
+        raise UserError(f"{path}: found several weights, {names}: expected the name of one file")
     raise UserError(f"{path}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}")
 
 
@@ -45,7 +56,7 @@ def load_weights(weights: Path) -> dict[str, Tensor]:
     Raises:
         UserError: for a file that is missing or damaged.
     """
-    names = _indexed(weights) if weights.name.endswith(INDEX) else [weights.name]
+    names = _indexed(weights) if weights.suffix == ".json" else [weights.name]
     state: dict[str, Tensor] = {}
     for file in map(weights.with_name, names):
         if not file.is_file():

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from dcde.base.errors import UserError
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
+from dcde.model.diffusers_peer import diffusers_model
 from dcde.model.weights import DIFFUSERS_WEIGHTS
 from tests.helpers.hub_standin import COMMIT, DROP, Hub, hub_environment, serve
 from tests.helpers.tiny import ROOT, run
@@ -175,3 +176,33 @@ def test_weights_in_several_files(tiny_model: DCAE, tmp_path: Path) -> None:
     (folder / INDEX).write_text('{"weight_map": []}')
     with pytest.raises(UserError, match=r"index\.json: expected \{'weight_map': \{tensor: file"):
         read_model(folder)
+
+
+@pytest.mark.parametrize("shard_size", ["1GB", "100KB"])
+def test_a_variant_is_read_where_there_is_nothing_else(
+    shard_size: str, hub: Hub, tiny_model: DCAE, tmp_path: Path
+) -> None:
+    """As `from_pretrained(..., variant="fp16")` does, whole and in several files."""
+    folder, latent = tmp_path / "model", torch.randn(1, 4, 2, 2)
+    vae = diffusers_model(tiny_model.half())
+    vae.half().save_pretrained(folder, variant="fp16", max_shard_size=shard_size)
+    index = folder / f"{DIFFUSERS_WEIGHTS}.index.fp16.json"
+    assert index.is_file() == (shard_size == "100KB")
+    weights = index if index.is_file() else folder / "diffusion_pytorch_model.fp16.safetensors"
+    tiny_model.float()
+    for path in (folder, weights):
+        assert torch.equal(read_model(path).decode(latent), tiny_model.decode(latent))
+
+    hub.repos["me/half"] = contents(folder, "vae/") | {"vae/diffusion_pytorch_model.bin": b""}
+    total = float(sum(p.detach().double().sum() for p in tiny_model.parameters()))
+    assert each(hub, tmp_path, ["hf:me/half/vae"]) == [f"tiny {total}"]
+    assert not any(name.endswith(".bin") for name in hub.downloads)
+
+    (folder / "diffusion_pytorch_model.bf16.safetensors").touch()
+    with pytest.raises(
+        UserError, match=r"found several weights, .*bf16.*fp16.*: expected the name"
+    ):
+        read_model(folder)
+    save_model(tiny_model, tmp_path / "whole", "diffusers")
+    (tmp_path / "whole" / DIFFUSERS_WEIGHTS).rename(folder / DIFFUSERS_WEIGHTS)
+    assert read_model(folder)  # without a variant's name
