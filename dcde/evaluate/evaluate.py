@@ -28,7 +28,6 @@ from dcde.base.processes import process_state
 from dcde.data.crops import Crop, CropDataset
 from dcde.evaluate.measure import IMAGE_SCORES, ORIGINAL, Measure, Rows
 from dcde.metrics.frechet import FrechetNetwork, Moments, Statistics, frechet_distance
-from dcde.metrics.inception import INCEPTION_FEATURES
 from dcde.model import DCAE
 
 SHARD_IMAGES, BATCH_SIZE = 512, 8
@@ -169,8 +168,9 @@ def _sum_shards(
 
 
 def _warn_of_few(networks: Sequence[FrechetNetwork], pictures: int) -> None:
-    if pictures < INCEPTION_FEATURES and any(n.name == "fid" for n in networks):
-        tqdm.write(
-            f"warning: fid of {pictures} images, fewer than its {INCEPTION_FEATURES} features: "
-            "biased, compare it only at the same images"
-        )
+    for network in networks:
+        if pictures < network.features:
+            tqdm.write(
+                f"warning: {network.name} of {pictures} images, fewer than its {network.features} "
+                "features: biased, compare it only at the same images"
+            )

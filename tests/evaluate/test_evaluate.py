@@ -22,7 +22,7 @@ from dcde.metrics.lpips import load_lpips
 from dcde.metrics.weights import FID_STATS, frechet_networks, write_fid_inputs
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model
-from tests.helpers.quick_metrics import measure
+from tests.helpers.quick_metrics import measure, pooled
 from tests.helpers.tiny import ROOT
 
 
@@ -85,6 +85,22 @@ def test_scores_are_those_of_the_public_libraries_on_the_saved_pictures(
         theirs = [metric(*map(lpips.im2tensor, pair)).item() for pair in pairs]
     assert ours.scores["teacher"]["lpips"] == pytest.approx(np.mean(theirs), abs=1e-4)
     assert ours.values["teacher"]["lpips"] == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fid", "fd_lite0"])
+def test_few_images_are_warned_of(
+    name: str,
+    pictures: tuple[DCAE, list[Crop], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, crops, _ = pictures
+    for count in (11, 12):
+        some = [*crops, *crops][:count]
+        measure({"teacher": model}, some, tmp_path / str(count), networks=[pooled(name)])
+    printed = capsys.readouterr().out
+    assert f"warning: {name} of 11 images, fewer than its 12 features: biased" in printed
+    assert printed.count("warning") == 1
 
 
 def test_ssim_is_torchmetrics(pictures: tuple[DCAE, list[Crop], Path], tmp_path: Path) -> None:
