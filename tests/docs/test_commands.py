@@ -103,6 +103,14 @@ def check_values(pairs: list[str], pipeline: Path, folder: Path) -> None:
         load_params(params, PARAMS[pipeline])
 
 
+def test_values_survive_any_shell() -> None:
+    """zsh takes unquoted brackets for patterns of files."""
+    texts = [path for end in ("*.md", "*.yaml", "*.py") for path in ROOT.glob(f"[a-z]*/**/{end}")]
+    texts += [*PAGES, ROOT / "params.yaml"]
+    unquoted = re.compile(r"-S \w[^\s'\"]*[\[*?].*")
+    assert not [found for path in texts for found in unquoted.findall(path.read_text())]
+
+
 def test_named_parameters_exist_and_accept_their_values(tmp_path: Path) -> None:
     sections = {
         name: folder
