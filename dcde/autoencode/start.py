@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dcde.base.errors import UserError
+from dcde.base.work import left_behind
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock, RMSNorm2d
 from dcde.model.hub import HUB_FORM
@@ -35,6 +36,7 @@ def start_config(start: str) -> DCAEConfig | None:
         raise UserError(
             f"start: found {start!r}, expected an architecture ({', '.join(zoo_names())}) or a "
             f"model: bundled:<name>, {HUB_FORM} or an existing folder"
+            f"{left_behind(Path(start).expanduser())}"
         )
     return known_config(start, "start")
 

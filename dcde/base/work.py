@@ -27,6 +27,17 @@ def work_dir() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")) / ".dcde"
 
 
+def left_behind(path: Path) -> str:
+    """Return what to add to an error about a missing path that the experiment's repository has."""
+    there = Path(os.environ.get("DVC_ROOT", "."), path)
+    if path.exists() or not there.exists():
+        return ""
+    return (
+        f"; {there} exists, but an experiment outside the workspace (--temp, --queue) has only "
+        "tracked files: give the absolute path"
+    )
+
+
 def run_key(settings: Any, files: Iterable[Path]) -> str:
     """Name a run or a cache after settings and the content of files.
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from dcde.base.errors import UserError
+from dcde.base.work import left_behind
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 OTHER_IMAGES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff")
@@ -40,7 +41,7 @@ def list_images(folder: Path, field: str | None = None) -> list[Path]:
     named = f"{field}: {folder}" if field else str(folder)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "not found"
-        raise UserError(f"{named}: {found}, expected a folder of images")
+        raise UserError(f"{named}: {found}, expected a folder of images{left_behind(folder)}")
     files = sorted(map(Path, _visible_files(folder)))
     paths = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     counts = Counter(s for path in files if (s := path.suffix.lower()) in OTHER_IMAGES)

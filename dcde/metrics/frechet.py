@@ -16,6 +16,7 @@ from torch import nn
 
 from dcde.base.errors import UserError
 from dcde.base.files import whole_file
+from dcde.base.work import left_behind
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file, load_inception
 from dcde.metrics.lite0 import LITE0_FEATURES, load_lite0
 
@@ -40,7 +41,9 @@ class Statistics:
             UserError: if it is missing, damaged, or of another network or resolution.
         """
         if not path.is_file():
-            raise UserError(f"{path}: not found, expected an npz with mu and sigma")
+            raise UserError(
+                f"{path}: not found, expected an npz with mu and sigma{left_behind(path)}"
+            )
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dcde.base.errors import UserError
 from dcde.base.tensors import read_tensors
 from dcde.base.torchvision_check import check_torchvision
+from dcde.base.work import left_behind
 
 INCEPTION = "inception.safetensors"
 """Name of the weights file."""
@@ -55,7 +56,9 @@ def check_inception_file(path: Path) -> None:
         UserError: naming the parameter.
     """
     if not path.is_file():
-        raise UserError(f"eval.inception_weights: {path}: not found, expected {_EXPECTED}")
+        raise UserError(
+            f"eval.inception_weights: {path}: not found, expected {_EXPECTED}{left_behind(path)}"
+        )
 
 
 def convert_inception(path: Path) -> dict[str, Tensor]:

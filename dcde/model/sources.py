@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dcde.base.errors import UserError
 from dcde.base.files import file_stamp
+from dcde.base.work import left_behind
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import read_config, read_model
 from dcde.model.hub import HUB_FORM, download
@@ -42,6 +43,7 @@ def find_model(source: str, field: str) -> Path:
     if not folder.exists():
         raise UserError(
             f"{field}: found {source!r}, expected bundled:<name>, {HUB_FORM} or an existing folder"
+            f"{left_behind(folder)}"
         )
     return folder
 

@@ -5,15 +5,48 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dcde.autoencode.start import start_config
 from dcde.base.errors import UserError
 from dcde.base.processes import shared_run
 from dcde.base.work import check_disk, human_bytes, locked, stage_key
+from dcde.data.folder import list_images
+from dcde.metrics.frechet import check_fid_files
+from dcde.model.sources import find_model
 from tests.helpers.tiny import ROOT
 from tests.helpers.workspace import change_params
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: list_images(path, "data.source"),
+        lambda path: find_model(str(path), "teacher.source"),
+        lambda path: start_config(str(path)),
+        lambda path: check_fid_files(path, None, 256),
+        lambda path: check_fid_files(None, path, 256),
+    ],
+)
+def test_what_an_experiment_left_behind_is_named(
+    use: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC runs those of --temp and --queue in a copy of what git and DVC track."""
+    for name in ("repository/mine/x", "copy"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
+    there = rf"; {tmp_path}/repository/mine/x exists, but .* \(--temp, --queue\) has only tracked"
+    with pytest.raises(UserError, match=there):
+        use(Path("mine/x"))
+    for missing in (Path("other/x"), tmp_path / "other/x"):
+        with pytest.raises(UserError) as error:
+            use(missing)
+        assert "--temp" not in str(error.value)
 
 
 @pytest.fixture
