@@ -36,8 +36,8 @@ def one_line_errors() -> Iterator[None]:
         if not re.search("home directory|getpwuid", str(error)):
             raise
         _fail(
-            "this user has no home directory or no name, as in a container that runs as a user it "
-            "does not know: set HOME to a folder that you can write to, and USER to any name"
+            "this user has no home directory or no name, as in a container that runs as an unknown "
+            "user: set HOME to a folder that you can write to, and USER to any name"
         )
 
 
