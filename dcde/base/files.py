@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.touch()
         mode = partial.stat().st_mode
         yield partial
-        partial.chmod(mode)  # safetensors ignores the umask and writes files for their owner alone
+        _share(partial, mode)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -54,7 +54,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield partial
         for file in partial.rglob("*"):
             if file.is_file():
-                file.chmod(mode)  # see `whole_file`
+                _share(file, mode)
                 with file.open("rb+") as opened:
                     os.fsync(opened.fileno())
         if path.exists():
@@ -64,6 +64,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _share(file: Path, mode: int) -> None:
+    """Give a file the mode that the umask leaves; safetensors writes for the owner alone."""
+    if mode & ~file.stat().st_mode:  # some file systems reject any change
+        file.chmod(mode)
 
 
 def _private(path: Path, suffix: str) -> Path:
