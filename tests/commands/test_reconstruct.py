@@ -19,6 +19,7 @@ from dcde.commands.reconstruct import LPIPS_MIN_SIDE, caption, reconstruct, writ
 from dcde.metrics.lpips import load_lpips
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
+from tests.helpers.profiles import DISPLAY_P3
 from tests.helpers.tiny import SKIMAGE_DATA
 
 
@@ -64,6 +65,7 @@ def pictures(tmp_path: Path) -> Path:
     Image.fromarray(np.full((40, 60), 40_000, np.uint16)).save(folder / "deep.png")
     photo.save(folder / "moving.webp", save_all=True, append_images=[photo.rotate(90)])
     photo.resize((8, 8)).save(folder / "below/dot.png")
+    Image.new("RGB", (60, 40), (200, 100, 50)).save(folder / "wide.png", icc_profile=DISPLAY_P3)
     return folder
 
 
@@ -73,13 +75,14 @@ def test_a_folder_of_all_kinds(
     out = tmp_path / "out"
     models = {"teacher": tiny_model, "student": tiny_model}
     write_reconstructions(models, [pictures], out, lpips_metric)
-    names = {"phone", "grey", "alpha", "cmyk", "deep", "moving", "below/dot"}
+    names = {"phone", "grey", "alpha", "cmyk", "deep", "moving", "below/dot", "wide"}
     sheets = [out / f"{name}.png" for name in names]
     singles = [out / f"single/{n}/{v}.png" for n in names for v in ("input", "teacher", "student")]
     assert {p for p in out.rglob("*.*")} == {*sheets, *singles, out / "index.html"}
     for path in sheets:
         with Image.open(path) as sheet:
             # Three columns, each wide enough for its caption, below one line of text.
+            assert "icc_profile" not in sheet.info
             assert sheet.width >= 3 * 150 and sheet.height > (24 if path.stem == "dot" else 60)
     with Image.open(out / "deep.png") as sheet:
         assert sheet.getpixel((30, 40)) == (156, 156, 156)  # 40,000 / 257
@@ -87,6 +90,9 @@ def test_a_folder_of_all_kinds(
         assert sheet.height == 60 + 24
     with Image.open(out / "single/phone/student.png") as single:
         assert single.size == (40, 60)
+    with Image.open(out / "single/wide/input.png") as single:
+        assert "icc_profile" not in single.info
+        assert single.getpixel((0, 0)) == (215, 93, 31)  # of Display P3's, in sRGB
 
 
 def test_the_page_compares_the_files_beside_it(

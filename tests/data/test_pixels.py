@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
+from skimage.color import lab2xyz
 
 from dcde.base.errors import UserError
 from dcde.data.crops import Crop, load_crop
 from dcde.data.pixels import read_rgb, to_rgb
+from tests.helpers.profiles import DISPLAY_P3, LINEAR_GRAY, cmyk_profile
+from tests.helpers.tiny import SKIMAGE_DATA
 
 
 def ramp(top: int) -> np.ndarray:
@@ -28,6 +32,77 @@ def test_16_bit_gray_keeps_its_range(suffix: str, tmp_path: Path) -> None:
     assert np.array_equal(np.array(read_rgb(path)), expected)
     crop = load_crop(Crop(str(path), 64, 0, 0, 64))
     assert np.array_equal(crop.permute(1, 2, 0).numpy(), expected)
+
+
+def test_deeper_pixels_are_not_clipped() -> None:
+    """Not even as Pillow's 32-bit mode, in which old versions of it read 16-bit PNG."""
+    deep = Image.fromarray(ramp(65535).astype(np.int32))
+    assert deep.mode == "I" and to_rgb(deep).getextrema()[0] == (0, 255)
+    with pytest.raises(ValueError, match="found 32-bit pixels, expected 8 or 16"):
+        to_rgb(Image.fromarray(ramp(65536).astype(np.int32)))
+
+
+P3_TO_SRGB = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])
+D50_TO_SRGB = np.array(  # by Bradford's adaptation (brucelindbloom.com)
+    [[3.13386, -1.61687, -0.49061], [-0.97877, 1.91614, 0.03345], [0.07195, -0.22899, 1.40524]]
+)
+
+
+def encoded(linear: np.ndarray) -> np.ndarray:
+    """sRGB's curve (IEC 61966-2-1), from [0, 1] to levels."""
+    dark, bright = 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
+    return 255 * np.where(linear <= 0.0031308, dark, bright)
+
+
+def decoded(levels: np.ndarray) -> np.ndarray:
+    x = levels / 255
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+INKS = np.zeros((2, 2, 2, 2, 3))  # paper is white, black ink black; the others are in sRGB's range
+INKS[..., 0, :] = (100, 0, 0)
+INKS[1, ..., 0, :] -= (40, 15, 20)
+INKS[:, 1, ..., 0, :] += (-30, 25, -5)
+INKS[:, :, 1, 0, :] += (-5, 0, 25)
+P3_COLOR = encoded(P3_TO_SRGB @ decoded(np.array([200, 100, 50])))
+GRAY = encoded(np.full(3, 50 / 255))
+CYAN = encoded(D50_TO_SRGB @ lab2xyz(INKS[1, 0, 0, 0], illuminant="D50"))
+PROFILED = {
+    "display p3": ("RGB", (200, 100, 50), DISPLAY_P3, P3_COLOR),
+    "display p3, transparency": ("RGBA", (200, 100, 50, 255), DISPLAY_P3, P3_COLOR),
+    "gray": ("L", 50, LINEAR_GRAY, GRAY),
+    "16-bit gray": ("I;16", 50 * 257, LINEAR_GRAY, GRAY),
+    "gray, transparency": ("LA", (50, 255), LINEAR_GRAY, GRAY),
+    "gray with a profile of colors": ("L", 50, DISPLAY_P3, np.full(3, 50)),
+    "cmyk": ("CMYK", (255, 0, 0, 0), cmyk_profile(INKS), CYAN),
+    "cmyk with a profile of rgb": ("CMYK", (255, 0, 0, 0), DISPLAY_P3, np.array([0, 255, 255])),
+    "a broken profile": ("RGB", (200, 100, 50), DISPLAY_P3[:200], np.array([200, 100, 50])),
+}
+
+
+@pytest.mark.parametrize("kind", PROFILED)
+def test_colors_are_converted_by_the_profile(kind: str, tmp_path: Path) -> None:
+    mode, color, profile, expected = PROFILED[kind]
+    path = tmp_path / "photo.tif"
+    Image.new(mode, (64, 64), color).save(path, icc_profile=profile)
+    with Image.open(path) as image:
+        assert image.mode == mode and image.info["icc_profile"] == profile
+    crop = load_crop(Crop(str(path), 64, 0, 0, 64), draft=True)[:, 0, 0].numpy()
+    assert np.abs(crop - expected).max() <= 1
+    assert np.array_equal(np.array(read_rgb(path))[0, 0], crop)
+
+
+def test_a_photo_in_srgb_stays_as_it_is() -> None:
+    """Even where its profile, here HP's of 1998, rounds differently from LittleCMS's."""
+    with Image.open(SKIMAGE_DATA / "chelsea.png") as photo:
+        profile = photo.info["icc_profile"]
+    levels = np.arange(0, 256, 5, dtype=np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(52, -1, 3)
+    image, srgb = Image.fromarray(colors), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, BytesIO(profile), srgb)
+    assert np.abs(np.array(converted).astype(int) - colors).max() == 1
+    image.info["icc_profile"] = profile
+    assert np.array_equal(np.array(to_rgb(image)), colors)
 
 
 BROKEN_EXIF = bytes.fromhex(  # turned by 90 degrees, with a value of the wrong type behind that
