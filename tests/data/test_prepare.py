@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dcde.base.errors import UserError
 from dcde.data.check import check_images
@@ -13,6 +15,7 @@ from dcde.data.crops import eval_crops, load_crop
 from dcde.data.embedded import embedded_counts, write_photos
 from dcde.data.folder import Photo, list_images
 from dcde.data.manifest import Manifest
+from dcde.data.pixels import read_rgb
 from dcde.data.prepare import split_photos
 
 
@@ -72,3 +75,6 @@ def test_embedded_photos_are_readable_and_large_enough(tmp_path: Path) -> None:
     train, val = (check_images(list_images(tmp_path / split)) for split in ("train", "val"))
     assert (len(train), len(val)) == embedded_counts() == (57, 15)
     assert all(min(photo.width, photo.height) >= 256 for photo in (*train, *val))
+    for photo in (*train, *val):  # the default run's pixels are those before profiles were read
+        with Image.open(photo.path) as image:
+            assert np.array_equal(np.array(read_rgb(Path(photo.path))), np.array(image))
