@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from tqdm import tqdm
+
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
 from dcde.base.work import run_key, work_dir
@@ -42,10 +44,10 @@ def prepare_photos(params: DataParams, manifest: Path) -> Manifest:
 def split_photos(
     folder: Path, val_fraction: float, record: Path | None = None
 ) -> tuple[list[Photo], list[Photo]]:
-    """Return the photos for training and for evaluation: those of `train` and `val`, or shares.
+    """Return the photos for training and for evaluation: those of the folder's parts, or shares.
 
-    Without these two folders, the photos with the smallest hashes are for evaluation: the choice is
-    the same on every machine, and stable when photos are added.
+    For shares, the photos with the smallest hashes are for evaluation: the choice is the same on
+    every machine, and stable when photos are added.
 
     Args:
         record: see `check_images`.
@@ -53,11 +55,10 @@ def split_photos(
     Raises:
         UserError: if there are too few images to split.
     """
-    photos, *evaluation = (
-        check_images(list_images(part, SOURCE), record) for part in parts(folder)
-    )
-    if evaluation:
-        return photos, evaluation[0]
+    train, val = _listed(folder)
+    photos = check_images(train, record)
+    if val:
+        return photos, check_images(val, record)
     _, n_val = _shares(folder, len(photos), val_fraction)
 
     def rank(photo: Photo) -> bytes:
@@ -76,8 +77,23 @@ def photo_counts(source: str, val_fraction: float) -> tuple[int, int]:
     if source == "embedded":
         return embedded_counts()
     folder = Path(source).expanduser()
-    photos, *evaluation = (len(list_images(part, SOURCE)) for part in parts(folder))
-    return (photos, evaluation[0]) if evaluation else _shares(folder, photos, val_fraction)
+    train, val = map(len, _listed(folder))
+    return (train, val) if val else _shares(folder, train, val_fraction)
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """List the images to train on, and those to evaluate on if they are apart; say which is which.
+
+    The second list is empty if they are not.
+    """
+    train, val, said = parts(folder)
+    images = _images(train), _images(val)
+    tqdm.write(f"photos: {said}")
+    return images
+
+
+def _images(folders: list[Path]) -> list[Path]:
+    return [path for folder in folders for path in list_images(folder, SOURCE)]
 
 
 def _shares(folder: Path, photos: int, val_fraction: float) -> tuple[int, int]:
