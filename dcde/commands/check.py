@@ -12,9 +12,11 @@ import typer
 
 from dcde.base.devices import best_device, check_compiler, device_name
 from dcde.base.errors import UserError, one_line_errors
-from dcde.base.paths import PARAMS
+from dcde.base.paths import MANIFEST, PARAMS, PRUNED, TEACHER
 from dcde.base.processes import check_launcher, make_accelerator, process_state
 from dcde.base.work import check_disk, human_bytes, work_dir
+from dcde.data.check import check_unchanged
+from dcde.data.manifest import FILES
 from dcde.data.prepare import photo_counts
 from dcde.distill.latents import crop_bytes
 from dcde.distill.memory import step_bytes
@@ -22,7 +24,7 @@ from dcde.distill.plan import check_models, plan_run
 from dcde.metrics.frechet import check_fid_files
 from dcde.model import DCAEConfig
 from dcde.model.costs import decoder_macs, decoder_macs_share
-from dcde.model.sources import known_config
+from dcde.model.sources import check_original, known_config
 from dcde.params.autoencoder import is_autoencoder
 from dcde.params.file import read_raw, validate
 from dcde.params.pipeline import Params
@@ -120,7 +122,11 @@ def _step_memory(student: DCAEConfig, teacher: DCAEConfig, params: Params) -> st
 
 
 def _stages_to_run() -> Iterator[tuple[str, str]]:
-    """Name the stages that DVC would run; nothing under DVC itself, which would wait for itself."""
+    """Name the stages that DVC would run; nothing under DVC itself, which would wait for itself.
+
+    Raises:
+        UserError: if DVC would not read a source again that has changed or leads elsewhere.
+    """
     if "DVC_ROOT" in os.environ:
         return
     from dvc.exceptions import DvcException
@@ -128,7 +134,13 @@ def _stages_to_run() -> Iterator[tuple[str, str]]:
 
     try:
         with Repo() as repo:
-            changed = ", ".join(repo.status())
+            stages = repo.status()
     except DvcException as error:
         raise UserError(f"dvc: {error}") from None
+    if "prepare_data" not in stages and (files := MANIFEST.with_name(FILES)).is_file():
+        check_unchanged(files)
+    for stage, model in (("download_teacher", TEACHER), ("prune", PRUNED)):
+        if stage not in stages:
+            check_original(model)
+    changed = ", ".join(stages)
     yield "to run", f"{changed}, and what depends on them" if changed else "nothing has changed"

@@ -2,8 +2,8 @@
 
 A record has a line of JSON for each file: its name, its size and time, and the picture's size. A
 record in the work folder lets an interrupted check continue. Another one lies beside the manifest
-and begins with a line that names the folder: DVC knows the folder by its name alone, so later
-stages compare its files with this record.
+and begins with a line that names the folder, and where that name led: DVC knows the folder by its
+name alone, so later stages look where it leads now, and compare its files with this record.
 """
 
 from __future__ import annotations
@@ -128,11 +128,15 @@ def read_record(record: Path) -> dict[str, FileSeen]:
     return known
 
 
-def save_record(folder: Path, record: Path, path: Path) -> None:
-    """Write what a record knows about the folder's present files, for `check_unchanged`."""
-    known = read_record(record)
+def save_record(named: Path, record: Path, path: Path) -> None:
+    """Write what a record knows about the folder's present files, for `check_unchanged`.
+
+    Args:
+        named: the folder as the user names it, which may lead to it through links.
+    """
+    known, folder = read_record(record), named.resolve()
     with path.open("w") as file:
-        file.write(json.dumps([str(folder)]) + "\n")
+        file.write(json.dumps([str(named.absolute()), str(folder)]) + "\n")
         file.writelines(json.dumps(known[p]) + "\n" for p in image_files(folder) if p in known)
 
 
@@ -140,12 +144,19 @@ def check_unchanged(record: Path) -> None:
     """Reject a folder whose image files differ from those that `save_record` wrote.
 
     Raises:
-        UserError: naming the first file that was added, removed or changed, and how many were.
+        UserError: naming where the folder's name leads now, or the first file that was added,
+            removed or changed, and how many were.
     """
     with record.open() as lines:
-        (folder,) = json.loads(next(lines))
+        names = json.loads(next(lines))
+    named, folder = Path(names[0]), Path(names[-1])  # older records have only the folder
+    if named.exists() and named.resolve() != folder:
+        raise UserError(
+            f"data.source: {named} leads to {named.resolve()} now, and prepare_data read {folder}; "
+            "`dvc repro -f prepare_data` reads the other"
+        )
     before = {path: seen.stamp for path, seen in read_record(record).items()}
-    now = _stamps({*before, *image_files(Path(folder))})
+    now = _stamps({*before, *image_files(folder)})
     others = sorted(path for path, stamp in now.items() if stamp != before.get(path, GONE))
     if others:
         first = others[0]

@@ -31,10 +31,11 @@ def prepare_photos(params: DataParams, manifest: Path) -> Manifest:
             write_photos(partial)
             train, val = split_photos(partial, params.val_fraction)
         else:
-            source = Path(params.source).expanduser().resolve()
+            named = Path(params.source).expanduser()
+            source = named.resolve()
             record = work_dir() / "photos" / f"{run_key(str(source), [])}.jsonl"
             train, val = split_photos(source, params.val_fraction, record)
-            save_record(source, record, partial / FILES)
+            save_record(named, record, partial / FILES)
         crops = [c for photo in val for c in eval_crops(photo, params.eval_size, params.eval_crops)]
         found = Manifest(tuple(train), tuple(crops))
         found.save(partial / manifest.name)

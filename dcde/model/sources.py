@@ -76,23 +76,40 @@ def record_source(source: str, field: str, stage: str, folder: Path) -> None:
         stage: the stage that read it.
     """
     if not source.startswith(("bundled:", "hf:")):
-        weights = weights_file(find_model(source, field)).resolve()
-        record = {"field": field, "stage": stage, "file": str(weights)}
+        named = weights_file(find_model(source, field)).absolute()
+        weights = named.resolve()
+        record = {"field": field, "stage": stage, "named": str(named), "file": str(weights)}
         (folder / RECORD).write_text(json.dumps({**record, "stamp": file_stamp(weights)}) + "\n")
+
+
+def check_original(folder: Path) -> None:
+    """Reject a copy whose original has changed since, or is no longer where its name leads.
+
+    Raises:
+        UserError: naming the original, and the stage that reads it again.
+    """
+    if not (folder / RECORD).is_file():
+        return
+    record = json.loads((folder / RECORD).read_text())
+    name, stage = record["file"], record["stage"]
+    named = Path(record.get("named", name))  # older records have only the file
+    if named.is_file() and named.resolve() != Path(name):
+        raise UserError(
+            f"{record['field']}: {named} leads to {named.resolve()} now, and {stage} read {name}; "
+            f"`dvc repro -f {stage}` reads the other"
+        )
+    if Path(name).is_file() and file_stamp(Path(name)) != tuple(record["stamp"]):
+        raise UserError(
+            f"{record['field']}: {name} has changed since {stage} read it; "
+            f"`dvc repro -f {stage}` reads it again"
+        )
 
 
 def read_made(folder: Path) -> DCAE:
     """Read a model that a stage of the pipeline made.
 
     Raises:
-        UserError: if it is a copy and its original has changed since.
+        UserError: as `check_original`, or if it can't be read.
     """
-    if (folder / RECORD).is_file():
-        record = json.loads((folder / RECORD).read_text())
-        name, stage = record["file"], record["stage"]
-        if Path(name).is_file() and file_stamp(Path(name)) != tuple(record["stamp"]):
-            raise UserError(
-                f"{record['field']}: {name} has changed since {stage} read it; "
-                f"`dvc repro -f {stage}` reads it again"
-            )
+    check_original(folder)
     return read_model(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from dcde.commands.app import app
-from tests.helpers.tiny import ROOT
-from tests.helpers.workspace import change_params, copy_repository, dcde
+from dcde.model.sources import ASSETS
+from tests.helpers.tiny import ROOT, run
+from tests.helpers.workspace import change_params, copy_repository, dcde, dvc
+
+BUNDLED = "dc-ae-f16c16-photos"
 
 
 @pytest.fixture
@@ -106,6 +111,27 @@ def test_files_for_fid_are_looked_at(workplace: Path) -> None:
 def test_in_a_repository_it_says_what_dvc_would_run(tmp_path: Path, photos: Path) -> None:
     copy_repository(tmp_path, photos)
     assert "to run    prepare_data, " in dcde(tmp_path, "check")
+
+
+def test_a_source_that_leads_elsewhere_is_refused(tmp_path: Path, photos: Path) -> None:
+    folder, links = tmp_path / "repository", {"photos": photos, "model": ASSETS / BUNDLED}
+    copy_repository(folder, photos)
+    for name, real in links.items():
+        shutil.copytree(real, tmp_path / f"other {name}")
+        (tmp_path / name).symlink_to(real)
+    change_params(folder, {"data.source": "../photos", "teacher.source": "../model"})
+    dvc(folder, "repro", "prepare_data", "download_teacher")
+    assert "to run    " in dcde(folder, "check")
+    script = "from dcde.commands.app import app; app(['check'])"
+    stages = {"photos": "prepare_data", "model": "download_teacher"}
+    for name, stage in stages.items():
+        (tmp_path / name).unlink()
+        (tmp_path / name).symlink_to(tmp_path / f"other {name}")
+        done = run([sys.executable, "-c", script], folder)
+        assert done.returncode == 1 and f"dvc repro -f {stage}" in done.stderr
+        assert re.search(rf"error: .*/{name}.* leads to .*/other {name}.* now, and ", done.stderr)
+        dvc(folder, "repro", "-f", "-s", stage)
+        dcde(folder, "check")
 
 
 def test_parameters_of_the_other_pipeline_are_named(workplace: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -172,6 +173,22 @@ def prepared(in_folder: Path) -> tuple[Path, Path]:
 def test_photos_that_have_not_changed_are_accepted(prepared: tuple[Path, Path]) -> None:
     folder, manifest = prepared
     (folder / "notes.txt").touch()
+    assert len(Manifest.load(manifest).train) == 2
+
+
+def test_a_link_that_leads_elsewhere_is_named(prepared: tuple[Path, Path]) -> None:
+    """Even if the photos there have the same names, sizes and times."""
+    folder, manifest = prepared
+    shutil.copytree(folder, folder.parent / "other", copy_function=shutil.copy2)
+    link = folder.parent / "photos"
+    link.unlink()
+    assert len(Manifest.load(manifest).train) == 2  # another machine may not have the link
+    link.symlink_to("other")
+    expected = r"data\.source: .*/photos leads to .*/other now, and prepare_data read .*/elsewhere;"
+    with pytest.raises(UserError, match=expected):
+        Manifest.load(manifest)
+    link.unlink()
+    link.symlink_to("elsewhere")
     assert len(Manifest.load(manifest).train) == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,25 @@ def test_a_teacher_whose_folder_changed_is_refused(tiny_model: DCAE, tmp_path: P
     read_made(copy)  # which is whole
     record_source("bundled:dc-ae-f16c16-photos", "prune.start", "prune", folder)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json"]
+
+
+def test_a_teacher_whose_link_leads_elsewhere_is_refused(
+    tiny_model: DCAE, tmp_path: Path, in_folder: Path
+) -> None:
+    """Even if the weights there have the same size and time."""
+    save_model(tiny_model, tmp_path / "v1")
+    shutil.copytree(tmp_path / "v1", tmp_path / "v2", copy_function=shutil.copy2)
+    link, copy = tmp_path / "current", tmp_path / "copy"
+    link.symlink_to("v1")
+    shutil.copytree(link, copy)
+    record_source("current", "teacher.source", "download_teacher", copy)
+    read_made(copy)
+    link.unlink()
+    read_made(copy)  # another machine may not have the link
+    link.symlink_to("v2")
+    expected = r"^teacher\.source: .*/current/model\.safetensors leads to .*/v2/.* read .*/v1/"
+    with pytest.raises(UserError, match=expected):
+        read_made(copy)
 
 
 @pytest.mark.parametrize(
