@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,15 +87,32 @@ def _private(path: Path, suffix: str) -> Path:
 
 
 def check_new(folder: Path, field: str) -> None:
-    """Reject a file or a folder with something in it, which `whole_folder` would replace.
+    """Reject what `whole_folder` would replace: a file, or a folder with something in it.
 
     Raises:
-        UserError: naming `field`.
+        UserError: naming `field`; also if nothing can be written there.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(
             f"{field}: found {folder}, which already exists; expected a new or empty folder"
         )
+    check_writable(folder.parent, field)
+
+
+def check_writable(folder: Path, field: str) -> None:
+    """Reject a folder, or one yet to be made, that can't be written to.
+
+    Trying it is the only way to know: the user, the disk and the network all have a say.
+
+    Raises:
+        UserError: naming `field`.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"{field}: can't write in {there.absolute()} ({error.strerror})") from None
 
 
 def file_stamp(path: Path | str) -> tuple[int, int]:

@@ -12,7 +12,8 @@ import typer
 
 from dcde.base.devices import best_device, check_compiler, device_name
 from dcde.base.errors import UserError, one_line_errors
-from dcde.base.paths import MANIFEST, PARAMS, PRUNED, TEACHER
+from dcde.base.files import check_writable
+from dcde.base.paths import EVAL_METRICS, EVAL_PLOTS, MANIFEST, PARAMS, PHOTOS, PRUNED, TEACHER
 from dcde.base.processes import check_launcher, make_accelerator, process_state
 from dcde.base.work import check_disk, human_bytes, work_dir
 from dcde.data.check import check_unchanged
@@ -55,6 +56,8 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
         UserError: for the first thing that is known to stop it.
     """
     distill, size = params.distill, params.data.eval_size
+    for place in (work_dir(), *(out.parent for out in (PHOTOS, TEACHER, EVAL_METRICS, EVAL_PLOTS))):
+        check_writable(place, "the run")
     make_accelerator(distill.precision)
     yield "device", f"{device_name(best_device())}, {distill.precision}"
     if distill.compile:

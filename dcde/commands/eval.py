@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dcde.base.errors import UserError, one_line_errors
+from dcde.base.files import check_writable
 from dcde.base.paths import MANIFEST
 from dcde.base.results import write_metrics
 from dcde.commands.options import SOURCES
@@ -50,14 +51,16 @@ def eval_command(
     """Score models as the eval stage does: PSNR, SSIM, LPIPS and Frechet distance."""
 
     with one_line_errors(), tempfile.TemporaryDirectory() as state_dir:
-        if out is not None and out.is_dir():
-            raise UserError(f"--out: found the folder {out}, expected a file")
+        if out is not None:
+            if out.is_dir():
+                raise UserError(f"--out: found the folder {out}, expected a file")
+            check_writable(out.parent, "--out")
+        folder = find_networks(fid=fid)
         models = {source: load_model(source, "--model") for source in model}
         crops = crops_to_score(images, size)
         side = crops[0].size
         for source, loaded in models.items():
             loaded.config.check_image_size(f"{source}: crops", side)
-        folder = find_networks(fid=fid)
         result = evaluate(
             models,
             crops,

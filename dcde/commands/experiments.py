@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dcde.base.errors import one_line_errors
-from dcde.base.files import whole_file
+from dcde.base.files import check_writable, whole_file
 from dcde.base.paths import EXPERIMENTS_REPORT
 
 
@@ -17,6 +17,7 @@ def experiments(
 ) -> None:
     """Show all finished DVC experiments on this commit on one page."""
     with one_line_errors():
+        check_writable(out.parent, "--out")
         # Imported here, because it takes a second that all other commands would pay for.
         from dcde.report.experiments import experiments_page, read_experiments
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dcde.base.devices import best_device
 from dcde.base.errors import UserError, one_line_errors
-from dcde.base.files import whole_file
+from dcde.base.files import check_writable, whole_file
 from dcde.base.paths import TEACHER
 from dcde.commands.options import DEFAULT_MODEL, ModelOption, OutOption
 from dcde.data.folder import list_images
@@ -80,6 +80,7 @@ def write_reconstructions(
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out: found {folder}, which is a file, expected a folder or a new name")
+    check_writable(folder, "--out")
     sheets = _sheets(images, folder, ["input", *models])
     for path in tqdm(sheets, desc="check images", unit="image"):
         read_rgb(path)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dcde.base.files import whole_file, whole_folder
+from dcde.base.errors import UserError
+from dcde.base.files import check_new, check_writable, whole_file, whole_folder
 from tests.helpers.tiny import ROOT
 
 WRITE = """
@@ -68,3 +69,23 @@ def test_files_follow_the_umask(umask: int, tmp_path: Path) -> None:
         os.umask(before)
     modes = [(tmp_path / name).stat().st_mode for name in ("alone", "folder/inside", "folder/text")]
     assert [oct(mode & 0o777) for mode in modes] == [oct(0o666 & ~umask)] * 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    for check in (check_writable, check_new):
+        with pytest.raises(
+            UserError, match=rf"--out: can't write in {tmp_path} \(Permission denied"
+        ):
+            check(tmp_path / "new/folder", "--out")
+
+
+def test_a_place_to_write_is_tried_without_leaving_anything(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_new(tmp_path / "new", "--out")
+    check_writable(tmp_path / "new/folder", "--out")
+    for check in (check_writable, check_new):
+        with pytest.raises(UserError, match=r"--out: can't write in .*/file \(Not a directory\)"):
+            check(tmp_path / "file/new/folder", "--out")
+    assert os.listdir(tmp_path) == ["file"]

@@ -100,6 +100,16 @@ def test_what_would_stop_a_run(workplace: Path, name: str, value: Any, message: 
     assert message in said.splitlines()[-1]
 
 
+@pytest.mark.parametrize("place", [".dcde", "data", "models", "metrics", "plots"])
+def test_a_place_that_can_not_be_written_is_named(workplace: Path, place: str) -> None:
+    (workplace / place).touch()
+    code, said = check(workplace)
+    assert (
+        code == 1
+        and said == f"error: the run: can't write in {workplace / place} (Not a directory)\n"
+    )
+
+
 def test_files_for_fid_are_looked_at(workplace: Path) -> None:
     (workplace / "stats.npz").write_bytes(b"nothing")
     changes = {"eval__fid": True, "eval__inception_weights": "gone.pth"}

@@ -133,6 +133,7 @@ def test_what_can_not_be_written_is_named_first(
         ([tmp_path / "more"], out, r"would both be written to .*single/grey/model\.png"),
         ([pictures / "grey.png"], pictures, r"grey\.png: would replace an original"),
         ([Path("nowhere")], out, "nowhere: not found, expected an image or a folder"),
+        ([pictures], file / "out", r"--out: can't write in .*/file \(Not a directory\)"),
         ([pictures], file, "--out: found .*/file, which is a file, expected a folder"),
     ):
         with pytest.raises(UserError, match=message):
