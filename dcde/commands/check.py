@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import torch
 import typer
 
-from dcde.base.devices import best_device, check_compiler, device_name
+from dcde.base.devices import best_device, check_compiler, device_name, loader_workers
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.files import check_writable
 from dcde.base.paths import EVAL_METRICS, EVAL_PLOTS, MANIFEST, PARAMS, PHOTOS, PRUNED, TEACHER
 from dcde.base.processes import check_launcher, make_accelerator, process_state
-from dcde.base.work import check_disk, human_bytes, work_dir
+from dcde.base.work import check_disk, check_shared_memory, human_bytes, work_dir
 from dcde.data.check import check_unchanged
 from dcde.data.manifest import FILES
 from dcde.data.prepare import photo_counts
 from dcde.distill.latents import crop_bytes
 from dcde.distill.memory import step_bytes
 from dcde.distill.plan import check_models, plan_run
+from dcde.evaluate.evaluate import BATCH_SIZE
 from dcde.metrics.frechet import check_fid_files
 from dcde.model import DCAEConfig
 from dcde.model.costs import decoder_macs, decoder_macs_share
@@ -33,6 +36,8 @@ from dcde.prune.repair import check_positions
 from dcde.prune.shape import student_config
 from dcde.prune.start import known_student
 from dcde.train.trainer import LESS_MEMORY
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def check() -> None:
@@ -101,6 +106,14 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
         ),
     )
     yield "memory", _step_memory(student, teacher, params)
+    if SHARED_MEMORY.is_dir():
+        crop = crop_bytes(teacher, distill.crops.image_size, keep_pixels=True)
+        for batch_bytes, held in (
+            (distill.batch_size * crop, distill.accumulation_steps + 1),
+            (BATCH_SIZE * 3 * size**2, 2),
+        ):
+            free = shutil.disk_usage(SHARED_MEMORY).free
+            check_shared_memory(loader_workers(params.runtime.workers), batch_bytes, held, free)
     each = crop_bytes(teacher, distill.crops.image_size, keep_pixels=plan.keep_pixels)
     yield "cache", check_disk(work_dir(), plan.crops * each, f"{plan.crops} crops")
     if importlib.util.find_spec("diffusers") is None:

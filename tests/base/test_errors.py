@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import pwd
 from collections.abc import Callable
@@ -44,6 +45,37 @@ def test_a_user_without_home_and_name(
     assert capsys.readouterr().err.startswith("error: this user has no home directory or no name")
 
 
-def test_other_errors_keep_their_traceback() -> None:
-    with pytest.raises(KeyError, match="other"), one_line_errors():
-        raise KeyError("other")
+KILLED = (
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. Please try to raise your shared memory limit."
+)
+FULL = (
+    "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...\nRuntimeError: "
+    "unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)\n"
+)
+NO_PLACE = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError(KILLED), "runtime.workers: the processes that load images are out of shared"),
+        (RuntimeError(FULL), "runtime.workers: the processes that load images are out of shared"),
+        (NO_PLACE, "No usable temporary directory found in ['/tmp']; set TMPDIR"),
+    ],
+)
+def test_errors_of_libraries_become_one_line(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), one_line_errors():
+        raise error
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shape mismatch"), KeyError("other"), FileNotFoundError(2, "no", "x")]
+)
+def test_faults_of_ours_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)), one_line_errors():
+        raise error

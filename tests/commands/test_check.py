@@ -85,6 +85,7 @@ def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: P
             "acelerate launch",
             "there is no program 'acelerate' in PATH; expected python",
         ),
+        ("runtime.workers", 10**9, "runtime.workers: 1000000000 processes that load images take"),
         ("distill.nothing", 1, "params.yaml: distill.nothing: unknown parameter"),
     ],
 )
