@@ -19,6 +19,7 @@ from dcde.model.blocks import (
     ResBlock,
     Residual,
     RMSNorm2d,
+    without_autocast,
 )
 from dcde.model.spec import HEAD_DIM
 
@@ -83,7 +84,8 @@ class RMSNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps).add_(self.bias)
+        weight = self.weight.to(x.dtype)  # another one under autocast
+        return F.rms_norm(x, weight.shape, weight, self.eps).add_(self.bias)
 
 
 class FusedInput(FusedOp):
@@ -156,21 +158,28 @@ class FusedAttention(FusedOp):
 
     def gather(self, heads: Tensor) -> Tensor:
         """Sum keys times (values, 1) over positions: (B, heads, HEAD_DIM, HEAD_DIM + 1)."""
-        k, v = (_positions(heads[..., i, :]) for i in (1, 2))
-        return torch.cat([k.mT @ v, k.sum(dim=2)[..., None]], dim=3)
+        with without_autocast(heads):
+            k, v = (_positions(heads[..., i, :]) for i in (1, 2))
+            return torch.cat([k.mT @ v, k.sum(dim=2)[..., None]], dim=3)
 
     def read(self, x: Tensor, heads: Tensor, gathered: Tensor) -> Tensor:
         """Return the block's output for the positions of `x`."""
-        out = _positions(heads[..., 0, :]) @ gathered  # (B, heads, H*W, HEAD_DIM + 1)
-        out = out[..., :-1] / (out[..., -1:] + ATTENTION_EPS)
+        with without_autocast(heads):
+            out = _positions(heads[..., 0, :]) @ gathered  # (B, heads, H*W, HEAD_DIM + 1)
+            out = out[..., :-1] / out[..., -1:].clamp_min(ATTENTION_EPS)
         B, _, H, W = x.shape
-        y = self.norm(self.proj(out.transpose(1, 2).reshape(B, H, W, -1)))
+        out = out.transpose(1, 2).reshape(B, H, W, -1)
+        y = self.norm(self.proj(out.to(heads.dtype)))
         return _nchw(y).add_(x)
 
 
 def _positions(x: Tensor) -> Tensor:
-    """Flatten (B, H, W, heads, HEAD_DIM) to (B, heads, H*W, HEAD_DIM)."""
-    return x.flatten(1, 2).transpose(1, 2)
+    """Flatten (B, H, W, heads, HEAD_DIM) to (B, heads, H*W, HEAD_DIM), fp16 to fp32.
+
+    Sums over positions overflow fp16; bf16 has the range of fp32.
+    """
+    x = x.flatten(1, 2).transpose(1, 2)
+    return x.float() if x.dtype == torch.float16 else x
 
 
 class FusedGLU(FusedOp):

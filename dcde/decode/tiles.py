@@ -126,8 +126,9 @@ def _attend(op: FusedAttention, x: Tensor, side: int) -> Tensor:
         return op.heads(outer.of(x))[:, box.top : box.bottom, box.left : box.right]
 
     tiles = list(_tiles(height, width, side))
-    gathered = torch.stack([op.gather(heads(tile)).float() for tile in tiles]).sum(dim=0)
+    sums = torch.stack([op.gather(heads(tile)) for tile in tiles])
+    gathered = sums.sum(dim=0, dtype=torch.float32).to(sums.dtype)
     out = torch.empty_like(x)
     for tile in tiles:
-        tile.of(out).copy_(op.read(tile.of(x), heads(tile), gathered.to(x.dtype)))
+        tile.of(out).copy_(op.read(tile.of(x), heads(tile), gathered))
     return out

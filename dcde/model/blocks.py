@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H and W height and width of the feature map.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -17,8 +17,10 @@ from torch.amp import is_autocast_available
 from dcde.model.recompute import recomputed
 from dcde.model.spec import HEAD_DIM, ActType, BlockType, NormType
 
-ATTENTION_EPS = 1e-15
-_NOTHING = nullcontext()
+ATTENTION_EPS = 2**-24
+"""Least denominator of attention, which is 0 where all keys are negative: the least positive number
+of fp16. Adding efficientvit's 1e-15 does the same, but ONNX's optimizer removes what adds less than
+1e-8, and in fp16 it is 0."""
 
 
 class RMSNorm2d(nn.Module):
@@ -136,10 +138,16 @@ class ResBlock(nn.Module):
         return self.conv2(self.conv1(x))
 
 
+def without_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """Let operations run in the precision of their inputs, on the device of `x`."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext()
+
+
 class LiteMLA(nn.Module):
     """ReLU linear attention (Cai et al., EfficientViT, arXiv 2205.14756).
 
-    For each head, out = v relu(k)^T relu(q) / (sum(relu(k))^T relu(q) + eps), over all H*W
+    For each head, out = v relu(k)^T relu(q) / max(sum(relu(k))^T relu(q), eps), over all H*W
     positions. With `multiscale`, a second set of heads sees qkv through a 5x5 depthwise and a
     grouped 1x1 convolution.
     """
@@ -167,8 +175,7 @@ class LiteMLA(nn.Module):
         qkv = self.qkv(x)
         qkv = torch.cat([qkv, *(op(qkv) for op in self.aggreg)], dim=1)
         # Sums over H*W positions overflow half precision: attention runs in fp32.
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if is_autocast_available(device) else _NOTHING:
+        with without_autocast(x):
             heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
             q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
             q, k = F.relu(q), F.relu(k)
@@ -181,12 +188,12 @@ class LiteMLA(nn.Module):
     def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums up the denominator
         out = (v @ k.transpose(-1, -2)) @ q  # (B, heads, HEAD_DIM + 1, H*W)
-        return out[:, :, :-1] / (out[:, :, -1:] + ATTENTION_EPS)
+        return out[:, :, :-1] / out[:, :, -1:].clamp_min(ATTENTION_EPS)
 
     @staticmethod
     def _quadratic(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         weights = k.transpose(-1, -2) @ q  # (B, heads, keys, queries)
-        return v @ (weights / (weights.sum(dim=2, keepdim=True) + ATTENTION_EPS))
+        return v @ (weights / weights.sum(dim=2, keepdim=True).clamp_min(ATTENTION_EPS))
 
 
 class GLUMBConv(nn.Module):
