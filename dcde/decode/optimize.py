@@ -53,8 +53,8 @@ def optimize(
 ) -> FusedDecoder:
     """Return the model's decoder for inference, on its device; the model does not change.
 
-    On a CPU, images in fp32 are within a relative 1e-5 of the plain decoder's. In bf16 and fp16 they
-    are at most twice as far from fp32 as the plain decoder's.
+    On a CPU, images in fp32 are within a relative 1e-5 of the plain decoder's. In bf16 and fp16
+    they are at most twice as far from fp32 as the plain decoder's.
 
     In a diffusers pipeline, set `pipe.vae.decoder = dcde.optimize(pipe.vae)`. Save the pipeline
     first: afterwards, `save_pretrained` raises a ValueError.
@@ -148,7 +148,7 @@ class FusedDecoder(nn.Module):
         ops.append(FusedNorm(norm, act))
         ops.append(FusedConv(out) if isinstance(out, ConvLayer) else FusedUpsample(out, None))
         # Sums of weights are made in fp32, and rounded once.
-        self.ops = nn.ModuleList(ops).to(dtype, memory_format=torch.channels_last)
+        self.ops = nn.ModuleList(ops).to(dtype).to(memory_format=torch.channels_last)
         self.register_state_dict_pre_hook(_refuse_saving)
 
     @property

@@ -104,8 +104,8 @@ def test_what_it_cannot_do_is_refused(tiny_model: DCAE) -> None:
         ),
         (
             tiny_model,
-            {"dtype": torch.float16},
-            "dtype: found torch.float16, expected torch.float32",
+            {"dtype": torch.float64},
+            "dtype: found torch.float64, expected torch.float32",
         ),
         (tiny_model, {"compile": True, "tile_size": 32}, "compile and tile_size: found both"),
         (DCAE(tiny_config()).train(), {}, "training mode"),
