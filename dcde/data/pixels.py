@@ -41,6 +41,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGB")
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
+    image.info.pop("icc_profile", None)  # Pillow would save it with the picture
     return image
 
 

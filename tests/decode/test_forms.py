@@ -25,11 +25,14 @@ from dcde.model import DCAE
 from dcde.model.blocks import LiteMLA
 from dcde.model.checkpoint import read_model, save_model
 from tests.helpers.peers import random_model, relative_error
-from tests.helpers.tiny import ROOT, model_of
+from tests.helpers.tiny import ROOT, model_of, randomize, tiny_config
 
 Decode = Callable[[Tensor], Tensor]
-ERRORS = {torch.float32: 2e-5, torch.float16: 0.004, torch.bfloat16: 0.03}
+ERRORS = {torch.float32: 1e-5, torch.float16: 0.004, torch.bfloat16: 0.03}
 """Largest difference from fp32, relative, by the form's precision."""
+SCALES = {torch.float32: 1000, torch.float16: 10, torch.bfloat16: 1000}
+"""Latents up to this many times as large as a picture's. Beyond it, features leave fp16's range, as
+in diffusers' own decoder."""
 
 
 def silence(model: DCAE) -> DCAE:
@@ -47,8 +50,8 @@ MODELS: dict[str, Callable[[], DCAE]] = {
 }
 
 
-def latents(model: DCAE) -> Iterator[tuple[str, Tensor]]:
-    """Latents of photos, flat and noisy pictures, and what no picture gives."""
+def latents(model: DCAE, largest: float) -> Iterator[tuple[str, Tensor]]:
+    """Latents of photos, flat and noisy pictures, and some that no picture has."""
     f = model.config.downsampling
     for name in ("astronaut", "camera", "text"):
         pixels = torch.from_numpy(getattr(skimage.data, name)())
@@ -61,7 +64,7 @@ def latents(model: DCAE) -> Iterator[tuple[str, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     yield "noise", model.encode(torch.rand(1, 3, 3 * f, f, generator=generator) * 2 - 1)
     drawn = torch.randn(3, model.config.latent_channels, 3, 7, generator=generator)
-    for scale in (0, 1e-4, 1, 30):
+    for scale in (0, 1e-4, 1, largest):
         yield f"drawn, times {scale}", scale * drawn
 
 
@@ -113,10 +116,6 @@ def tiled_in_autocast(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
     return decode
 
 
-def compiled(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
-    return dcde.optimize(model, dtype=dtype, compile=True)
-
-
 ALL = (torch.float32, torch.float16, torch.bfloat16)
 FORMS = [
     *((in_diffusers, dtype) for dtype in ALL),
@@ -126,7 +125,6 @@ FORMS = [
     *((tiled, dtype) for dtype in ALL),
     *((autocast, dtype) for dtype in ALL[1:]),
     *((tiled_in_autocast, dtype) for dtype in ALL[1:]),
-    *((compiled, dtype) for dtype in ALL),
 ]
 
 
@@ -139,16 +137,25 @@ def test_decodes_as_the_plain_decoder(
     name: str,
     tmp_path: Path,
 ) -> None:
-    if form is compiled and (name != "all blocks" or shutil.which("g++") is None):
-        pytest.skip("compiles one model, with a C++ compiler")
     if form is in_efficientvit and name != "bundled":
         pytest.skip("efficientvit's layout has named architectures only")
+    if form is in_onnx and name == "sana":
+        pytest.skip("the small model has its blocks")
     model = MODELS[name]()
     decode = form(model, tmp_path / "model", dtype)
-    for kind, latent in latents(model):
+    for kind, latent in latents(model, SCALES[dtype]):
         expected, found = model.decode(latent), decode(latent).float()
         assert expected.isfinite().all(), kind
-        assert relative_error(found, expected) < ERRORS[dtype], (
-            kind,
-            relative_error(found, expected),
-        )
+        assert relative_error(found, expected) < ERRORS[dtype], kind
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("dtype", ERRORS)
+@torch.no_grad()
+def test_compiled_decodes_as_the_plain_decoder(dtype: torch.dtype) -> None:
+    model = silence(randomize(DCAE(tiny_config((0, 1, 1, 1))))).eval()
+    decoder = dcde.optimize(model, dtype=dtype, compile=True)
+    kinds = dict(latents(model, 1))
+    for kind in ("astronaut", "text"):  # of one size, as each is compiled
+        expected, found = model.decode(kinds[kind]), decoder(kinds[kind]).float()
+        assert relative_error(found, expected) < ERRORS[dtype], kind

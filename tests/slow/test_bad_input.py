@@ -7,10 +7,13 @@ not there before.
 from __future__ import annotations
 
 import copy
+import io
 import json
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +21,27 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from PIL import Image, ImageCms
 from safetensors.torch import load_file, save_file
 
-from dcde.base.errors import UserError
+from dcde.base.errors import UserError, one_line_errors
+from dcde.base.files import check_new
 from dcde.commands.check import checked
-from dcde.data.check import check_images
+from dcde.data.check import check_images, check_unchanged, save_record
 from dcde.data.crops import eval_crops, load_crop
 from dcde.data.folder import list_images
+from dcde.data.pixels import read_rgb
+from dcde.data.prepare import split_photos
 from dcde.metrics.frechet import Statistics
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS
 from dcde.params.file import load_params
 from dcde.params.pipeline import Params
+from tests.helpers.profiles import DISPLAY_P3, LINEAR_GRAY
 from tests.helpers.tiny import ROOT, randomize, tiny_config
 
-CASES = 50
+CASES = 70
 """Inputs of each kind."""
 VALUES: list[Any] = [
     *(None, True, False, -1, 0, 1, 2, 3, 7, 1000, 10**12, 0.5, -0.5, 1e-30, 1e30),
@@ -118,6 +125,101 @@ def statistics(rng: random.Random, folder: Path) -> None:
     assert np.array_equal(found.mean, mean) and np.array_equal(found.covariance, covariance)
 
 
+def names(rng: random.Random, folder: Path) -> None:
+    """Lay a data set out as others do, perhaps behind a link that is moved afterwards."""
+    layouts = ["train val", "Train VALID test", "training dev", "train test", "cats dogs", "test"]
+    below = [*rng.choice(layouts).split(), *rng.choice(["", "", "labels", ".hidden"]).split()]
+    suffixes = [".jpg", ".JPEG", ".jpe", ".jfif", ".jpg_large", ".tif", ".heic", ""]
+    data = folder / "v1"
+    for part in below:
+        (data / part).mkdir(parents=True)
+        for number in range(4):
+            path = data / part / f"{number}{rng.choice(suffixes)}"
+            Image.new("RGB", (40, 40), (number, 0, 0)).save(path, "JPEG")
+    source = rng.choice([data, folder / "current"])
+    (folder / "current").symlink_to(data)
+    record = folder / "record.jsonl"
+    train, val = split_photos(source, 0.5, record)
+    parts = [{Path(photo.path).parent.name for photo in photos} for photos in (train, val)]
+    read = {str(path) for path in list_images(source) if path.parent.name in set.union(*parts)}
+    assert {photo.path for photo in (*train, *val)} == read
+    if len(below) > 1 and below[0].lower().startswith("train"):
+        assert parts == [{below[0]}, {below[1]}]
+    assert "test" not in parts[0] and ".hidden" not in parts[0] | parts[1]
+    save_record(source, record, folder / "seen.jsonl")
+    check_unchanged(folder / "seen.jsonl")
+    (folder / "current").unlink()
+    (folder / "current").symlink_to(folder)
+    if source == data:
+        check_unchanged(folder / "seen.jsonl")
+    else:
+        with pytest.raises(UserError, match="current leads to"):
+            check_unchanged(folder / "seen.jsonl")
+
+
+def color(rng: random.Random, folder: Path) -> None:
+    """Give a picture of some mode a profile, whole or damaged, of this mode or another."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = rng.choice([srgb, DISPLAY_P3, LINEAR_GRAY])
+    whole = rng.random() < 0.5
+    mode = rng.choice(["RGB", "RGBA", "L", "LA", "CMYK", "P", "I;16", "F"])
+    suffix = ".tif" if mode in ("CMYK", "F", "LA") else rng.choice([".png", ".tif"])
+    values = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (24, 40, 3))
+    image = Image.fromarray(values.astype(np.uint8))
+    if mode in ("I;16", "F"):
+        image = Image.fromarray(values[..., 0].astype(np.uint16 if mode == "I;16" else np.float32))
+    image = image if mode in ("I;16", "F") else image.convert(mode)
+    path = folder / f"photo{suffix}"
+    image.save(path)
+    plain = read_rgb(path)
+    image.save(path, icc_profile=profile if whole else damaged(rng, profile))
+    found = read_rgb(path)
+    assert (found.mode, found.size) == ("RGB", image.size)
+    if whole and profile == srgb:
+        assert np.array_equal(np.array(found), np.array(plain))
+    found.save(folder / "written.png")
+    with Image.open(folder / "written.png") as written:
+        assert "icc_profile" not in written.info
+
+
+def place(rng: random.Random, folder: Path) -> None:
+    """Write a model to, or read it from, what another user owns, with modes of all kinds."""
+    small, target = randomize(DCAE(tiny_config())), folder / "theirs/model"
+    target.parent.mkdir()
+    umask = rng.choice([0o022, 0o002, 0o077, 0o027])
+    if writes := rng.random() < 0.5:
+        target.parent.chmod(rng.choice([0o777, 0o755, 0o777, 0o700, 0o000]))
+    else:
+        before = os.umask(umask)
+        save_model(small, target)
+        os.umask(before)
+        (target / WEIGHTS).chmod(rng.choice([0o644, 0o600, 0o444, 0o666 & ~umask]))
+        target.chmod(rng.choice([0o755, 0o755, 0o700]))
+    try:
+        with another_user(umask):
+            if writes:
+                check_new(target, "--out")
+                save_model(small, target)
+            assert read_model(target).config == small.config
+            if writes:
+                assert target.joinpath(WEIGHTS).stat().st_mode & 0o777 == 0o666 & ~umask
+    finally:
+        assert os.listdir(target.parent) in ([], ["model"])
+
+
+@contextmanager
+def another_user(umask: int) -> Iterator[None]:
+    """Become a user who owns nothing, if we are root."""
+    us, before = os.geteuid(), os.umask(umask)
+    if us == 0:
+        os.seteuid(12345)
+    try:
+        yield
+    finally:
+        os.seteuid(us)
+        os.umask(before)
+
+
 def damaged(rng: random.Random, content: bytes) -> bytes:
     how = rng.choice(["cut", "longer", "overwritten", "overwritten", "empty"])
     if how == "cut":
@@ -172,21 +274,26 @@ def replace_tensor(rng: random.Random, state: dict[str, torch.Tensor]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [parameters, model, photo, statistics])
+@pytest.mark.parametrize("kind", [parameters, model, photo, statistics, names, color, place])
 def test_bad_input_ends_in_one_line_or_in_the_right_result(
     kind: Callable[[random.Random, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)  # pytest's are for their owner alone
     ends, faults = Counter[str](), []
     for number in range(CASES):
         folder = tmp_path / str(number)
         folder.mkdir()
+        said = io.StringIO()
         try:
-            kind(random.Random(f"{kind.__name__} {number}"), folder)
+            with redirect_stderr(said), one_line_errors():
+                kind(random.Random(f"{kind.__name__} {number}"), folder)
             ends["right"] += 1
-        except UserError as error:
+        except SystemExit:
             ends["refused"] += 1
-            if len(str(error).splitlines()) != 1:
+            error = said.getvalue().rpartition("error: ")[2]  # after a bar of progress
+            if len(error.splitlines()) != 1:
                 faults.append(f"{number}: {error}")
         except Exception as error:
             faults.append(f"{number}: {error!r}")
