@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from typer.testing import CliRunner
 
 from dcde.base.errors import UserError
@@ -155,6 +156,24 @@ def test_onnx_without_packages_or_with_another_result_writes_nothing(
         UserError, match=r"onnxruntime is not installed; `pip install 'dcde\[onnx\]"
     ):
         export_onnx(tiny_model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_that_divides_by_zero_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the graph of the published formula does, on flat pictures alone."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+
+    def published(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        kv = F.pad(v, (0, 0, 0, 1), value=1.0) @ k.transpose(-1, -2)
+        out = kv @ q
+        return out[:, :, :-1] / (out[:, :, -1:] + 1e-15)
+
+    monkeypatch.setattr("dcde.model.blocks.LiteMLA._linear", staticmethod(published))
+    with pytest.raises(UserError, match=r"decoder's graph differs from the model by nan .*\[27, "):
+        export_onnx(read_model(ROOT / "dcde/assets/dc-ae-f16c16-photos"), tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dcde
-from dcde.decode.fused import Pointwise, RMSNorm
+from dcde.decode.fused import FusedAttention, Pointwise, RMSNorm
 from dcde.decode.optimize import decode_tiled, optimize
 from dcde.model import DCAE, zoo_config
+from dcde.model.blocks import LiteMLA
 from dcde.model.checkpoint import read_model
 from dcde.model.costs import count_macs
 from dcde.model.diffusers_peer import diffusers_model
@@ -66,18 +67,35 @@ def test_diffusers_own_model_decodes_with_it(name: str, latent_channels: int) ->
     assert relative_error(vae.decode(latent).sample, plain) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @torch.no_grad()
-def test_half_precision_is_no_further_from_fp32_than_the_plain_decoder() -> None:
+def test_half_precision_is_no_further_from_fp32_than_the_plain_decoder(dtype: torch.dtype) -> None:
     model = read_model(BUNDLED)
-    vae = diffusers_model(model).bfloat16()
+    vae = diffusers_model(model).to(dtype)
     latent = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
-    exact, plain = model.decode(latent), vae.decode(latent.bfloat16()).sample
-    for decoder in (optimize(model, dtype=torch.bfloat16), optimize(vae)):
+    exact, plain = model.decode(latent), vae.decode(latent.to(dtype)).sample
+    moved = optimize(model).to(dtype)  # as pipe.to(dtype) does
+    for decoder in (optimize(model, dtype=dtype), optimize(vae), moved):
         ours = decoder(latent)
-        assert ours.dtype == torch.bfloat16
+        assert ours.dtype == dtype
         assert relative_error(ours.float(), exact) < 2 * relative_error(plain.float(), exact)
         tiled = decode_tiled(decoder, latent, tile_size=32)
         assert relative_error(tiled.float(), ours.float()) < 0.01
+
+
+@torch.no_grad()
+def test_sums_of_large_keys_do_not_overflow_fp16() -> None:
+    """Of keys up to 200 times as large, at the largest map that attends in 2048 px of Sana's."""
+    model = random_model("dc-ae-f32c32-sana-1.0", 32)
+    attention = [m for m in model.decoder.stages[3].modules() if isinstance(m, LiteMLA)][-1]
+    attention.qkv.conv.weight.data.unflatten(0, (-1, 3, 32))[:, 1] *= 200
+    x = torch.randn(1, attention.qkv.conv.in_channels, 256, 256)
+    exact = x + attention(x)
+    decoder = optimize(model, dtype=torch.float16)
+    fused = [op for op in decoder.steps if isinstance(op, FusedAttention)][-1]
+    keys = fused.heads(x.half())[..., 1, :]
+    assert keys.sum(dim=(1, 2), dtype=torch.float32).max() > torch.finfo(torch.float16).max
+    assert relative_error(fused(x.half()).float(), exact) < 0.002
 
 
 @torch.no_grad()
