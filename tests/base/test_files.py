@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from dcde.base.errors import UserError
 from dcde.base.files import check_new, check_writable, whole_file, whole_folder
 from tests.helpers.tiny import ROOT
+from tests.helpers.users import another_user
 
 WRITE = """
 import sys, time
@@ -71,13 +72,13 @@ def test_files_follow_the_umask(umask: int, tmp_path: Path) -> None:
     assert [oct(mode & 0o777) for mode in modes] == [oct(0o666 & ~umask)] * 3
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)  # pytest's are for their owner alone
     tmp_path.chmod(0o555)
     for check in (check_writable, check_new):
-        with pytest.raises(
-            UserError, match=rf"--out: can't write in {tmp_path} \(Permission denied"
-        ):
+        message = rf"--out: can't write in {tmp_path} \(Permission denied"
+        with another_user(), pytest.raises(UserError, match=message):
             check(tmp_path / "new/folder", "--out")
 
 

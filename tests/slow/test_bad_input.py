@@ -13,7 +13,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from dcde.params.file import load_params
 from dcde.params.pipeline import Params
 from tests.helpers.profiles import DISPLAY_P3, LINEAR_GRAY
 from tests.helpers.tiny import ROOT, randomize, tiny_config
+from tests.helpers.users import another_user
 
 CASES = 70
 """Inputs of each kind."""
@@ -205,19 +206,6 @@ def place(rng: random.Random, folder: Path) -> None:
                 assert target.joinpath(WEIGHTS).stat().st_mode & 0o777 == 0o666 & ~umask
     finally:
         assert os.listdir(target.parent) in ([], ["model"])
-
-
-@contextmanager
-def another_user(umask: int) -> Iterator[None]:
-    """Become a user who owns nothing, if we are root."""
-    us, before = os.geteuid(), os.umask(umask)
-    if us == 0:
-        os.seteuid(12345)
-    try:
-        yield
-    finally:
-        os.seteuid(us)
-        os.umask(before)
 
 
 def damaged(rng: random.Random, content: bytes) -> bytes:
