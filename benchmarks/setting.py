@@ -26,6 +26,7 @@ TEACHERS = {
     "bundled": "dc-ae-f16c16-photos",
     "f32c32-in": "dc-ae-f32c32-in-1.0",
     "sana": "dc-ae-f32c32-sana-1.0",
+    "lite": "dc-ae-lite-f32c32",
 }
 """Short names of published architectures; students have the names of their presets."""
 THINNER = 16

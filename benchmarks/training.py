@@ -38,7 +38,7 @@ from dcde.report.tables import markdown_table
 
 PLAIN, FP32, ALL = "plain loop", "fp32", "all switches"
 FULL_SIZE = ("in-3x", "w4-v25")
-BATCHES = (4, 16)
+BATCHES = (16, 4)
 
 
 def main(

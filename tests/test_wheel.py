@@ -88,4 +88,6 @@ def test_commands_work_where_there_is_no_repository(
         f"error: presets: found no preset; {where}",
         "error: params.yaml: not found, expected the parameters file",
     ]
-    assert no_dvc.startswith("error: dvc exp show: ") and no_dvc.endswith(where)
+    assert no_dvc.startswith("error: dvc exp show: ") and no_dvc.endswith(
+        f"{where}, as the user who owns it"
+    )

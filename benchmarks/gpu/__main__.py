@@ -1,42 +1,48 @@
-"""Measure all that needs a GPU, in parts that are saved as soon as they are done.
+"""Measure all that needs a GPU, what decides first; figures are saved after each part.
 
     python -m benchmarks.gpu --out gpu
     python -m benchmarks.gpu --out gpu --only decoding --only training
     python -m benchmarks.gpu --out smoke --smoke    # run every line, on thin models
+    python -m benchmarks.gpu.table gpu              # the tables of docs/measuring.md
 
-It is meant to end within nine minutes on an H100: each part has its share of the time, begins with
-what matters most, and names what it left out. Models have random weights. EfficientNet-Lite0 is
-used if `dvc repro download_metric_networks` has fetched it.
+All figures go to one file, `results.json`. Each part has its share of the time, and names what it
+left out. Models have random weights, so neither photos nor a network are needed; nor is DVC, and
+diffusers only to compare with it. EfficientNet-Lite0 is used if `dvc repro
+download_metric_networks` has fetched it.
 """
 
 from __future__ import annotations
 
+import json
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks import decoding, full_size, training
-from benchmarks.gpu import correctness, evaluation, runs
+from benchmarks.gpu import correctness, evaluation, kernels, runs
 from benchmarks.setting import Setting, about
 from dcde.base.results import write_metrics
 
-PARTS = {
+PARTS: dict[str, tuple[Callable[[Setting], dict[str, Any]], float]] = {
+    "decoding": (decoding.measure, 0.4),
+    "training": (training.measure, 0.2),
     "correctness": (correctness.measure, 0.1),
-    "decoding": (decoding.measure, 0.35),
-    "training": (training.measure, 0.25),
+    "kernels": (kernels.measure, 0.1),
     "runs": (runs.measure, 0.1),
-    "full_size": (full_size.measure, 0.1),
-    "evaluation": (evaluation.measure, 0.1),
+    "full_size": (full_size.measure, 0.05),
+    "evaluation": (evaluation.measure, 0.05),
 }
 """Name to the function that measures it, and its share of the time."""
+RESULTS = "results.json"
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder for the figures, a JSON file for each part.")],
+    out: Annotated[Path, typer.Option(help=f"Folder for {RESULTS} and traces.")],
     only: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(PARTS)}.")] = None,
-    minutes: Annotated[float, typer.Option(help="For all parts together.")] = 9,
+    minutes: Annotated[float, typer.Option(help="For all parts together.")] = 6,
     smoke: Annotated[bool, typer.Option("--smoke", help="Thin models and few runs.")] = False,
 ) -> None:
     unknown = set(only or ()) - set(PARTS)
@@ -50,20 +56,22 @@ def main(
 
 
 def run_part(name: str, out: Path, minutes: float, *, smoke: bool) -> bool:
-    """Measure a part and save it; save the traceback of one that fails."""
+    """Measure a part and add it to the results, or the traceback if it fails."""
     part, share = PARTS[name]
     setting = Setting(out, seconds=60 * minutes * share, smoke=smoke)
-    result: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     try:
-        result = part(setting)
+        found = part(setting)
     except Exception:  # the other parts are still worth the machine's time
-        result = {"failed": traceback.format_exc()}
-    result |= {"left_out": setting.left_out, "seconds": setting.seconds_used()}
-    write_metrics({**about(setting.device), **result}, out / f"{name}.json")
+        found = {"failed": traceback.format_exc()}
+    found |= {"left_out": setting.left_out, "seconds": setting.seconds_used()}
+    path = out / RESULTS
+    before = json.loads(path.read_text())["parts"] if path.exists() else {}
+    write_metrics({**about(setting.device), "parts": {**before, name: found}}, path)
     print(f"{name}: {setting.seconds_used():.0f} s")
-    for key, value in result.items():
+    for key, value in found.items():
         print(f"  {key}: {value}")
-    return "failed" not in result
+    return "failed" not in found
 
 
 if __name__ == "__main__":

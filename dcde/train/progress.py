@@ -30,13 +30,17 @@ class Progress:
             total=samples, initial=samples_done, unit="image", disable=not shown
         )
         self.live: Live | None = None
-        if shown:
+        if not shown:
+            return
+        try:
             from dvclive import Live  # here, as it takes long, and `dcde check` does without
-
-            _mend(live_dir, steps_done)
-            self.live = Live(
-                str(live_dir), resume=steps_done > 0, report=None, save_dvc_exp=False, dvcyaml=None
-            )
+        except ImportError:  # on a borrowed GPU, say
+            self.note("no curves are written: DVCLive is not installed")
+            return
+        _mend(live_dir, steps_done)
+        self.live = Live(
+            str(live_dir), resume=steps_done > 0, report=None, save_dvc_exp=False, dvcyaml=None
+        )
 
     def __enter__(self) -> Progress:
         return self
@@ -53,7 +57,7 @@ class Progress:
 
     def note(self, line: str) -> None:
         """Print a line above the bar."""
-        if self.live is not None:
+        if not self.bar.disable:
             tqdm.write(line)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from dcde.base.errors import UserError
 from dcde.base.files import check_new, check_writable, whole_file, whole_folder
 from tests.helpers.tiny import ROOT
-from tests.helpers.users import another_user
+from tests.helpers.users import another_user, open_to_others
 
 WRITE = """
 import sys, time
@@ -73,8 +73,7 @@ def test_files_follow_the_umask(umask: int, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)  # pytest's are for their owner alone
+    open_to_others(tmp_path)
     tmp_path.chmod(0o555)
     for check in (check_writable, check_new):
         message = rf"--out: can't write in {tmp_path} \(Permission denied"

@@ -132,17 +132,15 @@ def test_a_source_that_leads_elsewhere_is_refused(tmp_path: Path, photos: Path) 
         (tmp_path / name).symlink_to(real)
     change_params(folder, {"data.source": "../photos", "teacher.source": "../model"})
     dvc(folder, "repro", "prepare_data", "download_teacher")
-    assert "to run    " in dcde(folder, "check")
     script = "from dcde.commands.app import app; app(['check'])"
-    stages = {"photos": "prepare_data", "model": "download_teacher"}
-    for name, stage in stages.items():
+    for name, stage in {"photos": "prepare_data", "model": "download_teacher"}.items():
         (tmp_path / name).unlink()
         (tmp_path / name).symlink_to(tmp_path / f"other {name}")
         done = run([sys.executable, "-c", script], folder)
         assert done.returncode == 1 and f"dvc repro -f {stage}" in done.stderr
         assert re.search(rf"error: .*/{name}.* leads to .*/other {name}.* now, and ", done.stderr)
-        dvc(folder, "repro", "-f", "-s", stage)
-        dcde(folder, "check")
+        (tmp_path / name).unlink()
+        (tmp_path / name).symlink_to(links[name])
 
 
 def test_parameters_of_the_other_pipeline_are_named(workplace: Path) -> None:

@@ -5,6 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+
+def open_to_others(tmp_path: Path) -> None:
+    """Let others into a test's folder: pytest's are for their owner alone."""
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(0o755)
+        if folder.name.startswith("pytest-of-"):
+            break
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from dcde.params.file import load_params
 from dcde.params.pipeline import Params
 from tests.helpers.profiles import DISPLAY_P3, LINEAR_GRAY
 from tests.helpers.tiny import ROOT, randomize, tiny_config
-from tests.helpers.users import another_user
+from tests.helpers.users import another_user, open_to_others
 
 CASES = 70
 """Inputs of each kind."""
@@ -267,8 +267,7 @@ def test_bad_input_ends_in_one_line_or_in_the_right_result(
     kind: Callable[[random.Random, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)  # pytest's are for their owner alone
+    open_to_others(tmp_path)
     ends, faults = Counter[str](), []
     for number in range(CASES):
         folder = tmp_path / str(number)
