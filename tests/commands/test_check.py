@@ -124,6 +124,7 @@ def test_in_a_repository_it_says_what_dvc_would_run(tmp_path: Path, photos: Path
     assert "to run    prepare_data, " in dcde(tmp_path, "check")
 
 
+@pytest.mark.slow
 def test_a_source_that_leads_elsewhere_is_refused(tmp_path: Path, photos: Path) -> None:
     folder, links = tmp_path / "repository", {"photos": photos, "model": ASSETS / BUNDLED}
     copy_repository(folder, photos)

@@ -120,7 +120,7 @@ ALL = (torch.float32, torch.float16, torch.bfloat16)
 FORMS = [
     *((in_diffusers, dtype) for dtype in ALL),
     (in_efficientvit, torch.float32),
-    (in_onnx, torch.float32),
+    pytest.param(in_onnx, torch.float32, marks=pytest.mark.slow),
     *((optimized, dtype) for dtype in ALL),
     *((tiled, dtype) for dtype in ALL),
     *((autocast, dtype) for dtype in ALL[1:]),

@@ -108,6 +108,7 @@ def test_only_large_latents_are_decoded_in_tiles(tiny_model: DCAE) -> None:
     assert sides[0] == 32 and len(sides) > 6 and max(sides[1:]) < 72  # with their margins
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_2048_px_in_bounded_memory() -> None:
     """A tile's maps beside the image and the coarse maps: less than half of the whole."""

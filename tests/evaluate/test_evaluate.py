@@ -152,6 +152,7 @@ def inception_file(
     return file
 
 
+@pytest.mark.slow
 def test_fid_is_pytorch_fids_on_folders_of_the_saved_pictures(
     pictures: tuple[DCAE, list[Crop], Path],
     inception_file: Path,

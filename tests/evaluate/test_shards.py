@@ -106,6 +106,7 @@ def test_two_processes_find_what_one_does(photos: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "two/state").iterdir())) == 5
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(tiny_model: DCAE, tmp_path: Path) -> None:
     class Probe(MeanDistance):
         """Notes the process's memory at each batch."""

@@ -84,6 +84,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_it_is_sent_to_spawned_processes(tmp_path: Path) -> None:
     ours, latent = student(), torch.randn(1, 4, 2, 2)
     save_model(ours, tmp_path / "vae", "diffusers")

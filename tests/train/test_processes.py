@@ -144,6 +144,7 @@ def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_pat
     assert list(curve(tmp_path, "loss/image")) == list(range(40))
 
 
+@pytest.mark.slow
 def test_machines_without_a_shared_disk_do_not_go_on_from_different_steps(
     photos: Path, tmp_path: Path
 ) -> None:

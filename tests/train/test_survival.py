@@ -101,6 +101,7 @@ def test_run_cut_at_an_epochs_end_ends_as_a_whole_one(
         assert curve(tmp_path / "cut", name) == curve(tmp_path / "whole", name)
 
 
+@pytest.mark.slow
 def test_killed_runs_end_as_an_uninterrupted_one(
     photos: Path, photo_list: Photos, networks: Path, tmp_path: Path
 ) -> None:
