@@ -18,12 +18,13 @@ import torch
 import typer
 from safetensors.torch import save_file
 
-from benchmarks.pipeline import distilled, params_with, pruned
+from benchmarks.pipeline import params_with, pruned
 from benchmarks.setting import Setting, random_pictures, teacher_of
 from dcde.base.paths import PRESETS
 from dcde.commands.preset import preset_names
 from dcde.data.crops import load_images
 from dcde.data.folder import Photo
+from dcde.distill.distill import distill
 from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
@@ -105,7 +106,7 @@ def run(setting: Setting, preset: str, params: Params) -> dict[str, float | None
             setting.device,
         )
         middle = time.monotonic()
-        student = distilled(
+        distill(
             students[0],
             teacher,
             photos,
@@ -113,7 +114,9 @@ def run(setting: Setting, preset: str, params: Params) -> dict[str, float | None
             lpips_weights=lpips_weights,
             state_dir=folder / "state",
             cache_dir=folder / "latents",
-        ).cpu()
+            on_epoch=lambda epoch, model: None,
+        )
+        student = students[0].cpu()
         end = time.monotonic()
         save_model(student, folder / "student")
         again = read_model(folder / "student")

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 import yaml
 
-from benchmarks.pipeline import distilled, params_with, pruned
+from benchmarks.pipeline import params_with, pruned
 from dcde.base.paths import LPIPS, MANIFEST, TEACHER
 from dcde.base.results import read_table, write_table
 from dcde.base.work import work_dir
@@ -30,6 +30,7 @@ from dcde.commands.eval import crops_to_score
 from dcde.data.crops import Crop, load_images
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
+from dcde.distill.distill import distill
 from dcde.evaluate.evaluate import evaluate
 from dcde.evaluate.intervals import score_intervals
 from dcde.metrics.lpips import load_lpips
@@ -79,7 +80,7 @@ def measure(params: Params, sets: Mapping[str, Sequence[Crop]], *, train: bool) 
     student = pruned(teacher, params.prune, images, load_lpips(LPIPS), seed=params.seed)
     if train:
         with tempfile.TemporaryDirectory() as state_dir:
-            distilled(
+            distill(
                 student,
                 teacher,
                 photos,
@@ -87,6 +88,7 @@ def measure(params: Params, sets: Mapping[str, Sequence[Crop]], *, train: bool) 
                 lpips_weights=LPIPS,
                 state_dir=Path(state_dir),
                 cache_dir=work_dir() / "latents",
+                on_epoch=lambda epoch, model: None,
             )
     row: dict[str, Any] = {
         "decoder_macs": decoder_macs_share(teacher.config, student.config),

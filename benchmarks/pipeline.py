@@ -1,9 +1,8 @@
-"""Run single steps of the pipeline: read parameters, prune, distill, train for one step."""
+"""Run single steps of the pipeline: read parameters, prune, train for one step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 from dcde.base.devices import best_device
 from dcde.base.paths import PARAMS, PRESETS
 from dcde.commands.preset import merge, read_preset
-from dcde.data.folder import Photo
-from dcde.distill.distill import distill
 from dcde.distill.task import distill_learner
 from dcde.model import DCAE
 from dcde.params.file import read_raw, validate
@@ -52,30 +49,6 @@ def pruned(
         seed=seed,
         device=device,
     ).student
-
-
-def distilled(
-    student: DCAE,
-    teacher: DCAE,
-    photos: tuple[Photo, ...],
-    params: Params,
-    *,
-    lpips_weights: Path,
-    state_dir: Path,
-    cache_dir: Path,
-) -> DCAE:
-    """Train the student."""
-    distill(
-        student,
-        teacher,
-        photos,
-        params,
-        lpips_weights=lpips_weights,
-        state_dir=state_dir,
-        cache_dir=cache_dir,
-        on_epoch=lambda epoch, model: None,
-    )
-    return student
 
 
 def trainer_step(

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.correctness import decoder_weights, relative_error
-from benchmarks.pipeline import distilled, params_with
+from benchmarks.pipeline import params_with
 from benchmarks.setting import Setting, random_pictures
 from dcde.base.processes import process_state, shared_run
 from dcde.data.folder import Photo
+from dcde.distill.distill import distill
 from dcde.model.checkpoint import read_model, save_model
 from dcde.train.run_state import STATE
 
@@ -133,14 +134,16 @@ def small_run(folder: Path) -> None:
     setting = Setting(folder, smoke=True)
     state_dir = folder / "state"
     with shared_run(state_dir):
-        student = distilled(
-            setting.model(PRESET),
+        student = setting.model(PRESET)
+        distill(
+            student,
             setting.model(TEACHER),
             tuple(Photo(str(path), SIDE, SIDE) for path in sorted((folder / "photos").iterdir())),
             params_with(CHANGES, PRESET),
             lpips_weights=Path("none"),
             state_dir=state_dir,
             cache_dir=state_dir / "latents",
+            on_epoch=lambda epoch, model: None,
         )
         if process_state().is_main_process:
             save_model(student, folder / "student")

@@ -85,7 +85,7 @@ def training_table(part: Mapping[str, Any]) -> str:
 
 def kernel_table(part: Mapping[str, Any]) -> str:
     """List the longest kernels of each call."""
-    calls = {name: rows for name, rows in part.items() if isinstance(rows, list) and rows}
+    calls = {name: part[name] for name in part if name not in ("left_out", "seconds")}
     return _table(
         ["of", "kernel", "calls", "ms", "share"],
         (
@@ -97,7 +97,6 @@ def kernel_table(part: Mapping[str, Any]) -> str:
                 f"{row['share']:.0%}",
             ]
             for name, rows in calls.items()
-            if name != "left_out"
             for row in rows[:SHOWN_KERNELS]
         ),
     )

@@ -107,13 +107,14 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     )
     yield "memory", _step_memory(student, teacher, params)
     if SHARED_MEMORY.is_dir():
+        workers = loader_workers(params.runtime.workers)
+        free = shutil.disk_usage(SHARED_MEMORY).free
         crop = crop_bytes(teacher, distill.crops.image_size, keep_pixels=True)
         for batch_bytes, held in (
             (distill.batch_size * crop, distill.accumulation_steps + 1),
             (BATCH_SIZE * 3 * size**2, 2),
         ):
-            free = shutil.disk_usage(SHARED_MEMORY).free
-            check_shared_memory(loader_workers(params.runtime.workers), batch_bytes, held, free)
+            check_shared_memory(workers, batch_bytes, held, free)
     each = crop_bytes(teacher, distill.crops.image_size, keep_pixels=plan.keep_pixels)
     yield "cache", check_disk(work_dir(), plan.crops * each, f"{plan.crops} crops")
     if importlib.util.find_spec("diffusers") is None:

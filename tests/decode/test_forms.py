@@ -96,8 +96,8 @@ def tiled(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
     return partial(decode_tiled, dcde.optimize(model, dtype=dtype), tile_size=64)
 
 
-def autocast(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
-    decoder = dcde.optimize(model)
+def autocast(model: DCAE, folder: Path, dtype: torch.dtype, tile_size: int | None = None) -> Decode:
+    decoder = dcde.optimize(model, tile_size=tile_size)
 
     def decode(latent: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype):
@@ -107,13 +107,7 @@ def autocast(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
 
 
 def tiled_in_autocast(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
-    decoder = dcde.optimize(model, tile_size=64)
-
-    def decode(latent: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype):
-            return decoder(latent)
-
-    return decode
+    return autocast(model, folder, dtype, tile_size=64)
 
 
 ALL = (torch.float32, torch.float16, torch.bfloat16)
