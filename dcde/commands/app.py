@@ -12,7 +12,13 @@ from dcde.commands.preset import preset
 from dcde.commands.push import push
 from dcde.commands.reconstruct import reconstruct_command
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+# Rich would take the brackets of hf:OWNER/NAME[/FOLDER] for its markup.
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
