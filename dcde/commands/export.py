@@ -21,8 +21,7 @@ def export(
     format: Annotated[Format, typer.Option(help="safetensors is our own layout.")],
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
-    """Write a model for diffusers, efficientvit, ONNX or in our own layout."""
-
+    """Write a model for diffusers, ONNX or in our own layout."""
     with one_line_errors():
         check_new(out, "--out")
         loaded = load_model(model, "--model")

@@ -12,8 +12,8 @@ from dcde.base.files import whole_folder
 from dcde.base.paths import EVAL_IMAGES, EVAL_METRICS, PARAMS, PROFILE_COSTS
 from dcde.base.results import read_table
 from dcde.model import DCAEConfig
-from dcde.model.checkpoint import Layout, read_model, write_model
-from dcde.model.diffusers_format import NARROW_CLASS, NARROW_MODULE, diffusers_class
+from dcde.model.checkpoint import read_model, write_model
+from dcde.model.diffusers_format import CLASS, NARROW_MODULE
 from dcde.model.hub import repository
 from dcde.report.tables import markdown_table, score_table
 
@@ -33,7 +33,7 @@ UNSTATED = "Not stated. The licence of the model it was made from may apply."
 
 
 def write_repository(source: Path, folder: Path, *, repo: str, licence: str | None) -> None:
-    """Write weights, config.json and README.md, in diffusers' layout if it can express the model.
+    """Write weights and config.json in diffusers' layout, and README.md.
 
     Args:
         source: a model's folder. For `models/<name>` of a pipeline, the card has the pipeline's
@@ -46,13 +46,12 @@ def write_repository(source: Path, folder: Path, *, repo: str, licence: str | No
         UserError: if the model can't be read.
     """
     model = read_model(source)
-    layout: Layout = "diffusers" if diffusers_class(model.config) else "safetensors"
     with whole_folder(folder) as partial:
-        write_model(model, partial, layout)
-        (partial / "README.md").write_text(_card(model.config, repo, layout, source, licence))
+        write_model(model, partial, "diffusers")
+        (partial / "README.md").write_text(_card(model.config, repo, source, licence))
 
 
-def _card(config: DCAEConfig, repo: str, layout: Layout, source: Path, licence: str | None) -> str:
+def _card(config: DCAEConfig, repo: str, source: Path, licence: str | None) -> str:
     from huggingface_hub import ModelCardData
 
     models, name = source.resolve().parent, source.name
@@ -61,7 +60,7 @@ def _card(config: DCAEConfig, repo: str, layout: Layout, source: Path, licence: 
     teacher = params.get("teacher", {}).get("source", "")
     metadata = ModelCardData(
         base_model=repository(teacher),
-        library_name="diffusers" if layout == "diffusers" else "dcde",
+        library_name="diffusers",
         license=licence,
         pipeline_tag="image-to-image",
         tags=["dc-ae", "autoencoder"],
@@ -115,15 +114,12 @@ import dcde
 model = dcde.load_model("hf:{repo}")
 image = model.decode(latent)  # (B, {config.latent_channels}, h, w), not scaled
 ```"""
-    kind = diffusers_class(config)
-    if kind is None:
-        return f"## Load it\n\ndiffusers' `AutoencoderDC` can't express this model.\n\n{ours}"
-    if kind == NARROW_CLASS:
+    if config.decoder.inner_widths is None:
+        code, note = CLASS, ""
+        load = f'{CLASS}.from_pretrained("{repo}")'
+    else:
         code, note = "AutoModel", NARROW_NOTE
         load = f'AutoModel.from_pretrained("{repo}", trust_remote_code=True)'
-    else:
-        code, note = kind, ""
-        load = f'{kind}.from_pretrained("{repo}")'
     theirs = f"""```python
 from diffusers import {code}
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
+from dcde.base.tensors import read_tensors
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_format import (
@@ -28,18 +29,10 @@ from dcde.model.diffusers_format import (
     to_diffusers,
 )
 from dcde.model.hub import model_name
-from dcde.model.weights import (
-    CONFIG,
-    DIFFUSERS_WEIGHTS,
-    WEIGHTS,
-    load_weights,
-    plain_names,
-    weights_file,
-)
-from dcde.model.zoo import zoo_name
+from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS, plain_names, weights_file
 from dcde.params.file import first_fault
 
-Layout = Literal["safetensors", "diffusers", "efficientvit"]
+Layout = Literal["safetensors", "diffusers"]
 """Conventions for names of tensors and config.json; the first is ours."""
 
 
@@ -47,8 +40,7 @@ def save_model(model: DCAE, folder: Path | str, layout: Layout = "safetensors") 
     """Write weights and `config.json`; the folder appears whole or not at all.
 
     Raises:
-        UserError: if the disk is full or the folder can't be written, or with the reason why the
-            layout can't express the model.
+        UserError: if the disk is full or the folder can't be written.
     """
     try:
         with whole_folder(Path(folder)) as partial:
@@ -58,34 +50,16 @@ def save_model(model: DCAE, folder: Path | str, layout: Layout = "safetensors") 
 
 
 def write_model(model: DCAE, folder: Path, layout: Layout) -> None:
-    """Write weights and configuration into an existing folder.
-
-    Raises:
-        UserError: with the reason, before anything is written, if the layout can't express it, or
-            its weights are offloaded.
-    """
+    """Write weights and configuration into an existing folder."""
     config, state = model.config, plain_names(model.state_dict())
-    if any(tensor.is_meta for tensor in state.values()):
-        raise UserError(f"{config.name}: its weights are offloaded, expected them in memory")
     raw: dict[str, Any] = {"dcde": config.model_dump(mode="json")}
     name = WEIGHTS
     if layout == "diffusers":
-        try:
-            raw = config_to_diffusers(config)
-        except NotExpressibleError as error:
-            raise UserError(f"{config.name}: {error}") from None
+        raw = config_to_diffusers(config)
         state, name = to_diffusers(state, config), DIFFUSERS_WEIGHTS
         if raw["_class_name"] == NARROW_CLASS:
             module = f"{NARROW_MODULE}.py"
             shutil.copyfile(Path(__file__).with_name(module), folder / module)
-    elif layout == "efficientvit":
-        known = zoo_name(config)
-        if known is None:
-            raise UserError(
-                f"{config.name}: efficientvit's layout stores only the architecture's name, and "
-                "this one has none there; choose another format"
-            )
-        raw = {"model_name": known}
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / name)
     (folder / CONFIG).write_text(json.dumps(raw, indent=2) + "\n")
 
@@ -101,7 +75,7 @@ def read_model(path: Path | str) -> DCAE:
     weights = weights_file(Path(path))
     raw = _raw_config(weights.parent)
     config = _model_config(raw, weights.parent)
-    state = load_weights(weights)
+    state = plain_names(read_tensors(weights))
     model = build_on_meta(config)
     expected = model.state_dict()
     if "_class_name" in raw:

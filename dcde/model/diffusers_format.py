@@ -24,7 +24,7 @@ from dcde.model.spec import (
 
 
 class NotExpressibleError(ValueError):
-    """A model that diffusers' class or ours can't express; the message names the reason."""
+    """A model of diffusers' class that ours can't express; the message names the reason."""
 
 
 _NAME = "_dcde_name"
@@ -182,11 +182,7 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
 
 
 def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
-    """Reverse `config_from_diffusers`.
-
-    Raises:
-        NotExpressibleError: naming the field that diffusers' class lacks.
-    """
+    """Reverse `config_from_diffusers`."""
 
     def side(prefix: str, stages: StageConfig) -> dict[str, Any]:
         types = stages.block_types
@@ -220,13 +216,6 @@ def config_to_diffusers(config: DCAEConfig) -> dict[str, Any]:
     if decoder.inner_widths is not None:
         raw |= {"_class_name": NARROW_CLASS, "auto_map": _AUTO_MAP}
         raw[_INNER] = list(decoder.inner_widths)
-    read_back = config_from_diffusers(raw, config.name).model_dump()
-    for part in ("encoder", "decoder"):
-        for field, value in config.model_dump()[part].items():
-            if read_back[part][field] != value:
-                raise NotExpressibleError(
-                    f"diffusers' AutoencoderDC has nothing for {part}.{field} = {value}"
-                )
     return raw
 
 
@@ -244,14 +233,6 @@ def _one_of(field: str, raw: Mapping[str, Any], names: Mapping[str, str]) -> str
 
 def _reversed(names: Mapping[str, str]) -> dict[str, str]:
     return {ours: theirs for theirs, ours in names.items()}
-
-
-def diffusers_class(config: DCAEConfig) -> str | None:
-    """Return the name of the model's class in diffusers, if it can be of any."""
-    try:
-        return str(config_to_diffusers(config)["_class_name"])
-    except NotExpressibleError:
-        return None
 
 
 def _list(raw: Mapping[str, Any], field: str, n: int | None = None) -> list[Any]:

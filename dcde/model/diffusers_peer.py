@@ -25,7 +25,6 @@ def diffusers_model(model: DCAE) -> Any:
 
     Raises:
         ImportError: if diffusers is not installed.
-        NotExpressibleError: naming the field that its class lacks.
     """
     check_torchvision()  # diffusers imports it
     from diffusers import AutoencoderDC

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from dcde.base.errors import UserError
-from dcde.model.weights import CONFIG, NAMES, STEMS
+from dcde.model.weights import CONFIG, DIFFUSERS_WEIGHTS, WEIGHTS
 
 HUB_FORM = "hf:<owner>/<name>[@<revision>][/<folder>]"
 """The form of the hub's own file system; `folder` is the model's place in the repository."""
 _PLACE = re.compile(r"([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.+))?")
-_FILES = (CONFIG, *NAMES, *(f"{stem}-?????-of-?????.safetensors" for stem in STEMS))
-_VARIANTS = tuple(f"{stem}[.-]*{end}" for stem in STEMS for end in (".safetensors", ".json"))
 
 
 def repository(source: str) -> str | None:
@@ -25,8 +22,7 @@ def repository(source: str) -> str | None:
 def download(name: str, field: str) -> Path:
     """Return the folder of a model (see `HUB_FORM`), from the hub or its cache.
 
-    Only config.json and the weights are downloaded; variants, such as fp16, if there is nothing
-    else.
+    Only config.json and the weights are downloaded.
 
     Raises:
         UserError: naming `field` and the hub's reason.
@@ -37,22 +33,16 @@ def download(name: str, field: str) -> Path:
     if place is None:
         raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
     repo, revision, folder = place.groups()
-
-    def fetch(files: Sequence[str]) -> Path:
-        patterns = [f"{folder}/{file}" if folder else file for file in files]
-        snapshot = snapshot_download(repo, revision=revision, allow_patterns=patterns)
-        return Path(snapshot, folder or "")
-
+    files = [str(Path(folder or "", name)) for name in (CONFIG, WEIGHTS, DIFFUSERS_WEIGHTS)]
     try:
-        model = fetch(_FILES)
-        if (model / CONFIG).is_file() and not any((model / name).is_file() for name in NAMES):
-            fetch(_VARIANTS)
+        snapshot = snapshot_download(repo, revision=revision, allow_patterns=files)
     except Exception as error:  # the hub's client raises many types, by transport and version
         raise UserError(
             f"{field}: hf:{name} is not in the hub's cache and can't be downloaded "
-            f"({_reason(error, repo)}); connect to the hub, or run `hf download {repo}` on a "
+            f"({_reason(error)}); connect to the hub, or run `hf download {repo}` on a "
             f"machine that reaches it and set {field} to that folder"
         ) from None
+    model = Path(snapshot, folder or "")
     if not (model / CONFIG).is_file():
         raise UserError(
             f"{field}: hf:{name}: found no {CONFIG} there; if a pipeline has its autoencoder in a "
@@ -84,30 +74,21 @@ def upload(folder: Path, repo: str) -> str:
             repo_id=repo, folder_path=folder, commit_message="Upload with dcde push"
         )
     except Exception as error:  # the hub's client raises many types, by transport and version
-        raise UserError(f"{repo}: not pushed to {api.endpoint}: {_reason(error, repo)}") from None
+        raise UserError(f"{repo}: not pushed to {api.endpoint}: {_reason(error)}") from None
     return commit.commit_url
 
 
 _ADVICE = {
     401: "log in with `hf auth login` or set HF_TOKEN",
-    403: "the token that is set may not do this",
+    403: "your account or token has no access",
     404: "no such repository or revision, or no access to it",
-    500: "a fault of the hub, try again later",
 }
 
 
-def _reason(error: BaseException, repo: str) -> str:
+def _reason(error: BaseException) -> str:
     """Return in one line what the hub answered, or else the error."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError
-
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, GatedRepoError):
-            return (
-                f"it is gated: ask for access at {HfApi().endpoint}/{repo}, then log in with "
-                "`hf auth login` or set HF_TOKEN"
-            )
         status = getattr(getattr(cause, "response", None), "status_code", None)
         if status is not None:
             advice = _ADVICE.get(status)

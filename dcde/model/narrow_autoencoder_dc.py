@@ -26,24 +26,15 @@ class NarrowAutoencoderDC(AutoencoderDC):
     Args:
         decoder_inner_channels: for each stage of the decoder, the channels between the two
             convolutions of a `ResBlock`, or those that the gated convolution of an
-            `EfficientViTBlock` passes to its last one; None: as in `AutoencoderDC`.
+            `EfficientViTBlock` passes to its last one.
     """
 
     __module__ = MODULE
     _auto_class = "AutoModel"
 
-    def __init__(self, *, decoder_inner_channels: list[int] | None = None, **fields: Any) -> None:
+    def __init__(self, *, decoder_inner_channels: list[int], **fields: Any) -> None:
         super().__init__(**fields)
         self.register_to_config(decoder_inner_channels=decoder_inner_channels)
-        if decoder_inner_channels is None:
-            return
-        stages = len(self.config.decoder_block_out_channels)
-        whole = all(isinstance(n, int) and n > 0 for n in decoder_inner_channels)
-        if len(decoder_inner_channels) != stages or not whole:
-            raise ValueError(
-                f"decoder_inner_channels: found {decoder_inner_channels}, expected {stages} whole "
-                "numbers above 0, one for each stage of the decoder"
-            )
         for stage, inner in zip(self.decoder.up_blocks, decoder_inner_channels, strict=True):
             for block in stage:
                 if isinstance(block, ResBlock):

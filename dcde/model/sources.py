@@ -92,7 +92,7 @@ def check_original(folder: Path) -> None:
         return
     record = json.loads((folder / RECORD).read_text())
     name, stage = record["file"], record["stage"]
-    named = Path(record.get("named", name))  # older records have only the file
+    named = Path(record["named"])
     if named.is_file() and named.resolve() != Path(name):
         raise UserError(
             f"{record['field']}: {named} leads to {named.resolve()} now, and {stage} read {name}; "

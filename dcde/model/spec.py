@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from dcde.base.errors import UserError
 
@@ -36,10 +36,11 @@ class StageConfig(BaseModel):
         n = len(self.widths)
         if n < 2:
             raise ValueError(f"widths: found {n} stages, expected at least 2")
-        for name in ("block_types", "depths"):
-            found = len(getattr(self, name))
-            if found != n:
-                raise ValueError(f"{name}: found {found} entries, expected {n}, one for each stage")
+        for name, value in self:
+            if isinstance(value, tuple) and len(value) != n:
+                raise ValueError(
+                    f"{name}: found {len(value)} entries, expected {n}, one for each stage"
+                )
         if any(d < 0 for d in self.depths) or any(d == 0 for d in self.depths[1:]):
             raise ValueError(
                 f"depths: found {list(self.depths)}, expected at least 1 "
@@ -87,7 +88,7 @@ class DecoderConfig(StageConfig):
     acts: tuple[ActType, ...]
     upsample: Literal["ConvPixelShuffle", "InterpolateConv"] = "ConvPixelShuffle"
     out_act: ActType = "relu"
-    inner_widths: tuple[int, ...] | None = None
+    inner_widths: tuple[PositiveInt, ...] | None = None
     """Channels inside the blocks of each stage (see `inner_width`); None: as wide as usual."""
 
     def inner_width(self, stage: int) -> int:
@@ -103,21 +104,6 @@ class DecoderConfig(StageConfig):
     def first_block(self, stage: int) -> int:
         """Return the place of a stage's first block in its `op_list`: after any upsampling."""
         return 1 if self.depths[stage] > 0 and stage + 1 < len(self.widths) else 0
-
-    @model_validator(mode="after")
-    def _check_norms(self) -> DecoderConfig:
-        n = len(self.widths)
-        lists = {"norms": self.norms, "acts": self.acts, "inner_widths": self.inner_widths}
-        for name, values in lists.items():
-            if values is not None and len(values) != n:
-                raise ValueError(
-                    f"{name}: found {len(values)} entries, expected {n}, one for each stage"
-                )
-        if self.inner_widths is not None and min(self.inner_widths) < 1:
-            raise ValueError(
-                f"inner_widths: found {list(self.inner_widths)}, expected at least 1 in each stage"
-            )
-        return self
 
 
 class DCAEConfig(BaseModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from dcde.model.spec import (
     ActType,
@@ -46,11 +45,6 @@ def _deep(name: str, latent_channels: int, extra_widths: tuple[int, ...] = ()) -
     return _config(name, latent_channels, widths, (0, 4, 8, *twos), (0, 5, 10, *twos))
 
 
-def _f16c16(name: str) -> DCAEConfig:
-    """Return the bundled teacher: a small dc-ae-f32c32-in with one stage less."""
-    return _config(name, 16, (16, 32, 64, 128, 128), (0, 2, 4, 2, 2), (0, 5, 10, 2, 2))
-
-
 def _sana(name: str, *, lite: bool = False) -> DCAEConfig:
     """Return Sana's autoencoder, or DC-AE-Lite (DC-Gen) with its all-residual decoder."""
     widths = (128, 256, 512, 512, 1024, 1024)
@@ -74,22 +68,28 @@ def _sana(name: str, *, lite: bool = False) -> DCAEConfig:
     )
 
 
-_BUILDERS: dict[str, Callable[[str], DCAEConfig]] = {
-    "dc-ae-f32c32-in-1.0": lambda name: _deep(name, 32),
-    "dc-ae-f32c32-mix-1.0": lambda name: _deep(name, 32),
-    "dc-ae-f64c128-in-1.0": lambda name: _deep(name, 128, (2048,)),
-    "dc-ae-f64c128-mix-1.0": lambda name: _deep(name, 128, (2048,)),
-    "dc-ae-f128c512-in-1.0": lambda name: _deep(name, 512, (2048, 2048)),
-    "dc-ae-f128c512-mix-1.0": lambda name: _deep(name, 512, (2048, 2048)),
-    "dc-ae-f32c32-sana-1.0": _sana,
-    "dc-ae-f32c32-sana-1.1": _sana,
-    "dc-ae-lite-f32c32": lambda name: _sana(name, lite=True),
-    "dc-ae-f16c16-photos": _f16c16,
+_ZOO = {
+    config.name: config
+    for config in (
+        _deep("dc-ae-f32c32-in-1.0", 32),
+        _deep("dc-ae-f32c32-mix-1.0", 32),
+        _deep("dc-ae-f64c128-in-1.0", 128, (2048,)),
+        _deep("dc-ae-f64c128-mix-1.0", 128, (2048,)),
+        _deep("dc-ae-f128c512-in-1.0", 512, (2048, 2048)),
+        _deep("dc-ae-f128c512-mix-1.0", 512, (2048, 2048)),
+        _sana("dc-ae-f32c32-sana-1.0"),
+        _sana("dc-ae-f32c32-sana-1.1"),
+        _sana("dc-ae-lite-f32c32", lite=True),
+        # The bundled teacher: a small dc-ae-f32c32-in with one stage less.
+        _config(
+            "dc-ae-f16c16-photos", 16, (16, 32, 64, 128, 128), (0, 2, 4, 2, 2), (0, 5, 10, 2, 2)
+        ),
+    )
 }
 
 
 def zoo_names() -> list[str]:
-    return list(_BUILDERS)
+    return list(_ZOO)
 
 
 STUDENT_DEPTHS: dict[str, tuple[int, ...]] = {
@@ -113,13 +113,13 @@ def zoo_config(name: str) -> DCAEConfig:
     Raises:
         KeyError: for an unknown name, with the known ones.
     """
-    if name in _BUILDERS:
-        return _BUILDERS[name](name)
+    if name in _ZOO:
+        return _ZOO[name]
     match = re.fullmatch(r"(.+?)(?:-pruned)?-(w\d+-v\d+)", name)
     if match and match[1] in _STUDENTS_OF and match[2] in STUDENT_DEPTHS:
         return zoo_config(match[1]).with_decoder_depths(STUDENT_DEPTHS[match[2]], name)
     raise KeyError(
-        f"model name: found {name!r}, expected one of {', '.join(_BUILDERS)}, or a student "
+        f"model name: found {name!r}, expected one of {', '.join(_ZOO)}, or a student "
         f"dc-ae-f32c32-in-1.0-<{'|'.join(STUDENT_DEPTHS)}>"
     )
 
@@ -127,21 +127,7 @@ def zoo_config(name: str) -> DCAEConfig:
 def published_config(source: str) -> DCAEConfig | None:
     """Return the architecture of `hf:<owner>/<name>[-diffusers]`, if the zoo has the name."""
     name = source.partition(":")[2].partition("@")[0].rpartition("/")[2]
-    return _known(name.removesuffix("-diffusers"))
-
-
-def zoo_name(config: DCAEConfig) -> str | None:
-    """Return a name for which `zoo_config` gives this architecture, the model's own if possible."""
-    students = [f"{teacher}-{end}" for teacher in _STUDENTS_OF for end in STUDENT_DEPTHS]
-    for name in (config.name, *_BUILDERS, *students):
-        known = _known(name)
-        if known is not None and known.model_copy(update={"name": config.name}) == config:
-            return name
-    return None
-
-
-def _known(name: str) -> DCAEConfig | None:
     try:
-        return zoo_config(name)
+        return zoo_config(name.removesuffix("-diffusers"))
     except KeyError:
         return None

@@ -19,7 +19,6 @@ from torch import Tensor
 from dcde.base.devices import synchronize
 from dcde.decode.optimize import optimize
 from dcde.model import DCAE, DCAEConfig
-from dcde.model.diffusers_format import NotExpressibleError
 from dcde.model.diffusers_peer import diffusers_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -33,13 +32,13 @@ def decoders(
 ) -> dict[tuple[str, str], Decode]:
     """Return (model, way) to decoder, for the ways `plain`, `optimized` and `diffusers`.
 
-    The last is left out if diffusers is not installed or its class can't express the model.
+    The last is left out if diffusers is not installed.
     """
     ways: dict[tuple[str, str], Decode] = {}
     for name, model in models.items():
         model = model.to(device)
         ways[name, "optimized"] = optimize(model, dtype=dtype)
-        with suppress(ImportError, NotExpressibleError):
+        with suppress(ImportError):
             peer = diffusers_model(model)
             peer.decoder.to(dtype)
             ways[name, "diffusers"] = partial(_diffusers_decode, peer)

@@ -18,7 +18,6 @@ from dcde.base.tensors import read_tensors
 from dcde.metrics.inception import load_inception
 from dcde.metrics.lite0 import load_lite0
 from dcde.metrics.lpips import load_lpips
-from dcde.model.weights import load_weights
 from tests.helpers.tiny import run
 
 READ_AS_ANOTHER = """
@@ -34,7 +33,7 @@ with one_line_errors():
 """
 
 
-@pytest.mark.parametrize("read", [load_weights, load_lpips, load_lite0, load_inception])
+@pytest.mark.parametrize("read", [read_tensors, load_lpips, load_lite0, load_inception])
 def test_a_damaged_file(read: Callable[[Path], Any], tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"x" * 99)
     with pytest.raises(UserError, match=r"x\.safetensors: not a whole safetensors file \("):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from dcde.commands.onnx import export_onnx
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.blocks import LiteMLA
 from dcde.model.checkpoint import read_model, save_model
-from dcde.model.zoo import zoo_name
 from tests.helpers.markdown import blocks
 from tests.helpers.peers import relative_error, scaled_down
 from tests.helpers.tiny import ROOT, model_of, randomize, tiny_config
@@ -63,47 +61,6 @@ def test_diffusers_loads_it_and_decodes_the_same(like: str, tmp_path: Path, capl
     assert back.config == config
     state = back.state_dict()
     assert all(torch.equal(tensor, state[key]) for key, tensor in ours.state_dict().items())
-
-
-def test_efficientvit_layout_names_the_architecture(tmp_path: Path) -> None:
-    model = random_model(zoo_config("dc-ae-f16c16-photos"))
-    save_model(model, tmp_path / "model", "efficientvit")
-    raw = json.loads((tmp_path / "model/config.json").read_text())
-    assert raw == {"model_name": "dc-ae-f16c16-photos"}
-    back = read_model(tmp_path / "model").state_dict()
-    assert all(torch.equal(tensor, back[key]) for key, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("layout", "message"),
-    [
-        ("efficientvit", "tiny: efficientvit's layout stores only the architecture's name"),
-        ("diffusers", r"tiny: diffusers' AutoencoderDC has nothing for decoder\."),
-    ],
-)
-def test_what_a_layout_lacks_is_refused(layout: Any, message: str, tmp_path: Path) -> None:
-    """Batch norm at an attention stage: ours ignores it there, diffusers would build it."""
-    odd = tiny_config().decoder.model_copy(update={"norms": ("bn2d",) * 4})
-    model = DCAE(tiny_config().model_copy(update={"decoder": odd}))
-    with pytest.raises(UserError, match=message):
-        save_model(model, tmp_path / "model", layout)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [
-        (
-            zoo_config(TEACHER).with_decoder_depths((0, 1, 2, 1, 1, 2), "student"),
-            f"{TEACHER}-w4-v3",
-        ),
-        (zoo_config(TEACHER).with_decoder_depths((0, 4, 2, 1, 1, 2), "student"), None),
-        (zoo_config(f"{TEACHER}-pruned-w4-v25"), f"{TEACHER}-pruned-w4-v25"),
-        (zoo_config("dc-ae-f32c32-sana-1.1"), "dc-ae-f32c32-sana-1.1"),
-    ],
-)
-def test_efficientvits_name_of_an_architecture(config: DCAEConfig, name: str | None) -> None:
-    assert zoo_name(config) == name
 
 
 @pytest.mark.parametrize(

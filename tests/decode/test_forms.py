@@ -75,11 +75,6 @@ def in_diffusers(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
     return lambda latent: vae.decode(latent.to(dtype)).sample
 
 
-def in_efficientvit(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
-    save_model(model, folder, "efficientvit")
-    return read_model(folder).to(dtype).decode
-
-
 def in_onnx(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -113,7 +108,6 @@ def tiled_in_autocast(model: DCAE, folder: Path, dtype: torch.dtype) -> Decode:
 ALL = (torch.float32, torch.float16, torch.bfloat16)
 FORMS = [
     *((in_diffusers, dtype) for dtype in ALL),
-    (in_efficientvit, torch.float32),
     pytest.param(in_onnx, torch.float32, marks=pytest.mark.slow),
     *((optimized, dtype) for dtype in ALL),
     *((tiled, dtype) for dtype in ALL),
@@ -131,8 +125,6 @@ def test_decodes_as_the_plain_decoder(
     name: str,
     tmp_path: Path,
 ) -> None:
-    if form is in_efficientvit and name != "bundled":
-        pytest.skip("efficientvit's layout has named architectures only")
     if form is in_onnx and name != "bundled":
         pytest.skip("slow; tests/commands/test_export.py compares other blocks")
     model = MODELS[name]()

@@ -30,7 +30,6 @@ class Hub:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.blobs: dict[str, bytes] = {}
         self.faults: dict[str, int] = {}
-        self.gated: set[str] = set()
         self.downloads: list[str] = []
         self.tokens: set[str | None] = set()
         self.url = ""
@@ -55,8 +54,6 @@ class Hub:
                 return self._api(repo, what, body)
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
             repo, name = match.groups()
-            if repo in self.gated:
-                return 403, b"{}", {"X-Error-Code": "GatedRepo"}
             if name not in self.repos.get(repo, {name: b""}):
                 return 404, b"{}", {"X-Error-Code": "EntryNotFound"}
             if repo in self.repos:

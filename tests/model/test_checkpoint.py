@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import cpu_offload
 from safetensors.torch import load_file, save_file
 
 from dcde.base.errors import UserError
@@ -60,11 +59,12 @@ def test_weights_that_others_saved_of_a_compiled_model(
     assert same_weights(read_model(tmp_path), tiny_model)
 
 
-def test_offloaded_weights_are_not_saved(tiny_model: DCAE, tmp_path: Path) -> None:
-    cpu_offload(tiny_model, torch.device("cpu"))
-    with pytest.raises(UserError, match="tiny: its weights are offloaded, expected them in memory"):
-        save_model(tiny_model, tmp_path / "model")
-    assert not list(tmp_path.iterdir())
+def test_the_published_layout_is_read(tmp_path: Path) -> None:
+    """efficientvit's config.json has the architecture's name alone."""
+    model = randomize(DCAE(zoo_config("dc-ae-f16c16-photos")))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_name": "dc-ae-f16c16-photos"}')
+    assert same_weights(read_model(tmp_path), model)
 
 
 def test_half_precision_is_read_as_fp32(tiny_model: DCAE, tmp_path: Path) -> None:

@@ -8,19 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
-from dcde.base.errors import UserError
 from dcde.model import DCAE
-from dcde.model.checkpoint import read_model, save_model
-from dcde.model.diffusers_peer import diffusers_model
+from dcde.model.checkpoint import save_model
 from dcde.model.weights import DIFFUSERS_WEIGHTS
 from tests.helpers.hub_standin import COMMIT, DROP, Hub, hub_environment, serve
 from tests.helpers.tiny import ROOT, run
-
-INDEX = f"{DIFFUSERS_WEIGHTS}.index.json"
-PART = "diffusion_pytorch_model-0000{}-of-00002.safetensors"
 
 
 @pytest.fixture
@@ -36,18 +29,6 @@ def diffusers_folder(model: DCAE, folder: Path) -> Path:
     del config["_dcde_name"]
     (folder / "config.json").write_text(json.dumps(config))
     return folder
-
-
-def split_weights(folder: Path) -> None:
-    """Split the weights into two files and an index, as diffusers does with large ones."""
-    state = load_file(folder / DIFFUSERS_WEIGHTS)
-    (folder / DIFFUSERS_WEIGHTS).unlink()
-    names = sorted(state)
-    parts = {PART.format(1): names[::2], PART.format(2): names[1::2]}
-    for file, keys in parts.items():
-        save_file({key: state[key] for key in keys}, folder / file)
-    weight_map = {key: file for file, keys in parts.items() for key in keys}
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
 def contents(folder: Path, under: str = "") -> dict[str, bytes]:
@@ -86,22 +67,16 @@ def test_only_what_is_read_is_downloaded(hub: Hub, tiny_model: DCAE, tmp_path: P
         f"vae/diffusion_pytorch_model.{kind}": b"not read" for kind in ("fp16.safetensors", "bin")
     }
     hub.repos["me/pipeline"] = {"model_index.json": b"{}", **contents(whole, "vae/"), **variants}
-    parts = diffusers_folder(tiny_model, tmp_path / "parts")
-    split_weights(parts)
-    other = {"text_encoder/model-00001-of-00002.safetensors": b"not read"}
-    hub.repos["me/parts"] = contents(parts) | other
+    hub.repos["me/whole"] = contents(whole) | {"vae/config.json": b"not read"}
 
     total = float(sum(p.detach().double().sum() for p in tiny_model.parameters()))
-    sources = ["hf:me/pipeline/vae", f"hf:me/pipeline@{COMMIT}/vae", "hf:me/parts"]
-    expected = [f"pipeline {total}", f"pipeline {total}", f"parts {total}"]
+    sources = ["hf:me/pipeline/vae", f"hf:me/pipeline@{COMMIT}/vae", "hf:me/whole"]
+    expected = [f"pipeline {total}", f"pipeline {total}", f"whole {total}"]
     assert each(hub, tmp_path, sources) == expected
     assert sorted(hub.downloads) == sorted(
         [
             *(f"me/pipeline/vae/{name}" for name in ("config.json", DIFFUSERS_WEIGHTS)),
-            *(
-                f"me/parts/{name}"
-                for name in ("config.json", INDEX, PART.format(1), PART.format(2))
-            ),
+            *(f"me/whole/{name}" for name in ("config.json", DIFFUSERS_WEIGHTS)),
         ]
     )
     hub.downloads.clear()
@@ -114,7 +89,7 @@ def test_only_what_is_read_is_downloaded(hub: Hub, tiny_model: DCAE, tmp_path: P
 FAULTS = {
     401: "it answered 401: log in with `hf auth login` or set HF_TOKEN",
     404: "it answered 404: no such repository or revision, or no access to it",
-    500: "it answered 500: a fault of the hub, try again later",
+    500: "it answered 500",
     DROP: "Server disconnected without sending a response.",
 }
 
@@ -148,61 +123,12 @@ def test_what_a_repository_lacks_is_named(hub: Hub, tiny_model: DCAE, tmp_path: 
     hub.repos = {
         "me/pipeline": {"model_index.json": b"{}"},
         "me/bare": config,
-        "me/evil": {**config, INDEX: b'{"weight_map": {"a": "../../x.safetensors"}}'},
-        "me/gated": whole,
     }
-    hub.gated = {"me/gated"}
-    sources = ["pipeline", "bare", "evil", "gated", "pipeline/other@main"]
+    sources = ["pipeline", "bare", "pipeline/other@main"]
     lines = each(hub, tmp_path, [f"hf:me/{name}" for name in sources])
     assert lines[0] == (
         "--model: hf:me/pipeline: found no config.json there; if a pipeline has its autoencoder in "
         "a folder, name that: hf:me/pipeline/vae"
     )
     assert "found no weights, expected model.safetensors or diffusion_pytorch_model" in lines[1]
-    assert "names of files in the same folder are expected" in lines[2]
-    assert f"it is gated: ask for access at {hub.url}/me/gated, then log in with" in lines[3]
-    assert "hf:me/pipeline/other@main: found no config.json" in lines[4]
-
-
-def test_weights_in_several_files(tiny_model: DCAE, tmp_path: Path) -> None:
-    folder = diffusers_folder(tiny_model, tmp_path / "model")
-    split_weights(folder)
-    latent = torch.randn(1, 4, 2, 2)
-    for path in (folder, folder / INDEX):
-        assert torch.equal(read_model(path).decode(latent), tiny_model.decode(latent))
-    (folder / PART.format(2)).unlink()
-    with pytest.raises(UserError, match=rf"{PART.format(2)}: not found, but {INDEX} names"):
-        read_model(folder)
-    (folder / INDEX).write_text('{"weight_map": []}')
-    with pytest.raises(UserError, match=r"index\.json: expected \{'weight_map': \{tensor: file"):
-        read_model(folder)
-
-
-@pytest.mark.parametrize("shard_size", ["1GB", "100KB"])
-def test_a_variant_is_read_where_there_is_nothing_else(
-    shard_size: str, hub: Hub, tiny_model: DCAE, tmp_path: Path
-) -> None:
-    """As `from_pretrained(..., variant="fp16")` does, whole and in several files."""
-    folder, latent = tmp_path / "model", torch.randn(1, 4, 2, 2)
-    vae = diffusers_model(tiny_model.half())
-    vae.half().save_pretrained(folder, variant="fp16", max_shard_size=shard_size)
-    index = folder / f"{DIFFUSERS_WEIGHTS}.index.fp16.json"
-    assert index.is_file() == (shard_size == "100KB")
-    weights = index if index.is_file() else folder / "diffusion_pytorch_model.fp16.safetensors"
-    tiny_model.float()
-    for path in (folder, weights):
-        assert torch.equal(read_model(path).decode(latent), tiny_model.decode(latent))
-
-    hub.repos["me/half"] = contents(folder, "vae/") | {"vae/diffusion_pytorch_model.bin": b""}
-    total = float(sum(p.detach().double().sum() for p in tiny_model.parameters()))
-    assert each(hub, tmp_path, ["hf:me/half/vae"]) == [f"tiny {total}"]
-    assert not any(name.endswith(".bin") for name in hub.downloads)
-
-    (folder / "diffusion_pytorch_model.bf16.safetensors").touch()
-    with pytest.raises(
-        UserError, match=r"found several weights, .*bf16.*fp16.*: expected the name"
-    ):
-        read_model(folder)
-    save_model(tiny_model, tmp_path / "whole", "diffusers")
-    (tmp_path / "whole" / DIFFUSERS_WEIGHTS).rename(folder / DIFFUSERS_WEIGHTS)
-    assert read_model(folder)  # without a variant's name
+    assert "hf:me/pipeline/other@main: found no config.json" in lines[2]

@@ -98,11 +98,6 @@ def test_taps_are_the_steps_of_the_output_head(tiny_model: DCAE) -> None:
     assert not any(module._forward_hooks for module in tiny_model.modules())
 
 
-def test_unknown_tap_is_refused(tiny_model: DCAE) -> None:
-    with pytest.raises(ValueError, match="found 'head', expected one of"):
-        tiny_model.decode(torch.zeros(1, 4, 2, 2), ("head",))
-
-
 def test_unknown_name_lists_the_zoo() -> None:
     with pytest.raises(KeyError, match=r"dc-ae-f32c32-in-1\.0"):
         zoo_config("dc-ae-f31")
@@ -116,7 +111,7 @@ def test_unknown_name_lists_the_zoo() -> None:
         ("widths", (4, 8, 16, 40), "stage 3 has 40, expected a multiple of 32"),
         ("widths", (4, 6, 16, 32), "4 \\* 6 to be a multiple of 16"),
         ("inner_widths", (4, 8, 16), "inner_widths: found 3 entries, expected 4"),
-        ("inner_widths", (4, 8, 0, 128), "expected at least 1 in each stage"),
+        ("inner_widths", (4, 8, 0, 128), "inner_widths.2"),
     ],
 )
 def test_impossible_stages_are_refused(field: str, value: tuple[int, ...], message: str) -> None:

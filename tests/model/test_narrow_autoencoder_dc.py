@@ -121,19 +121,11 @@ def test_it_loads_in_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inner", "message"),
-    [
-        ([4, 4], r"decoder_inner_channels: found \[4, 4\], expected 4 whole numbers above 0"),
-        ([4, 4, 0, 8], r"decoder_inner_channels: found \[4, 4, 0, 8\], expected 4 whole"),
-        ([4, 4, 2.5, 8], r"decoder_inner_channels: found .*2\.5"),
-    ],
+    "inner",
+    [[4, 4], [4, 4, 0, 8], [4, 4, 2.5, 8]],
 )
-def test_inner_channels_that_can_not_be_are_refused(
-    inner: list[Any], message: str, tmp_path: Path
-) -> None:
+def test_inner_channels_that_can_not_be_are_refused(inner: list[Any], tmp_path: Path) -> None:
     raw = config_to_diffusers(student().config)
-    with pytest.raises(ValueError, match=message):
-        NarrowAutoencoderDC.from_config(raw | {"decoder_inner_channels": inner})
     save_model(student(), tmp_path, "diffusers")
     (tmp_path / "config.json").write_text(json.dumps(raw | {"decoder_inner_channels": inner}))
     with pytest.raises(UserError, match=r"config\.json: .*inner_widths"):
