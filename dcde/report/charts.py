@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-try:
-    Path.home()
-except RuntimeError:  # in which matplotlib before 3.11 looks for its settings
-    os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp())
-
 import matplotlib
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 PUBLISHED = {

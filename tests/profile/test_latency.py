@@ -33,14 +33,6 @@ def test_precision_is_that_of_every_way(tiny_model: DCAE) -> None:
     assert {p.dtype for p in tiny_model.parameters()} == {torch.float32}
 
 
-def test_what_diffusers_cannot_express_is_left_out(tiny_model: DCAE) -> None:
-    norms = ("bn2d",) * 4  # also at the attention stage, where ours ignores it
-    decoder = tiny_model.config.decoder.model_copy(update={"norms": norms})
-    model = DCAE(tiny_model.config.model_copy(update={"decoder": decoder})).eval()
-    ways = decoders({"odd": model}, torch.float32, CPU)
-    assert set(ways) == {("odd", "plain"), ("odd", "optimized")}
-
-
 def test_turns_alternate_and_quantiles_are_right() -> None:
     order: list[str] = []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dcde.report.charts import read_curves
 from dcde.report.page import RunRecord, results_table, run_page
-from tests.helpers.tiny import ROOT, run
+from tests.helpers.tiny import ROOT
 
 
 def test_curves_are_read_by_name(tmp_path: Path) -> None:
@@ -81,21 +81,3 @@ def test_page_is_the_same_in_every_process() -> None:
         for _ in range(2)
     }
     assert pages == {run_page(record(), [], worst=0) + "\n"}
-
-
-WITHOUT_HOME = """
-import os, pwd
-os.environ.pop("HOME", None)
-os.environ.pop("MPLCONFIGDIR", None)
-def unknown(uid):
-    raise KeyError(uid)
-pwd.getpwuid = unknown
-from dcde.report.charts import quality_charts
-assert len(quality_charts({"student": (30.0, -0.1, 1.1)})) == 2
-"""
-
-
-def test_charts_need_no_home_directory(tmp_path: Path) -> None:
-    """As in a container that runs as a number."""
-    done = run([sys.executable, "-c", WITHOUT_HOME], tmp_path, PYTHONPATH=str(ROOT))
-    assert (done.returncode, done.stderr) == (0, "")
