@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.setting import Setting, about
+from benchmarks.setting import Setting, about, table
 from dcde.base.results import write_metrics
 from dcde.decode.optimize import optimize
 from dcde.model import DCAE
@@ -26,7 +26,6 @@ from dcde.model.costs import decoder_macs
 from dcde.model.diffusers_peer import diffusers_model
 from dcde.profile import latency
 from dcde.profile.latency import Decode, decode_costs, decoders, example_latent
-from dcde.report.tables import markdown_table
 
 GROUPS = {
     "sana": ("lite", "sana-4x", "sana-2x"),
@@ -38,11 +37,21 @@ SIZES = ((1024, 1), (512, 1), (1024, 8), (512, 8))
 """Side of the image in pixels, and images at a time."""
 CPU_SIZES = ((512, 1),)
 COMPILED = (
-    *(("sana-4x", "optimized"), ("lite", "diffusers"), ("sana", "diffusers")),
-    *(("sana", "optimized"), ("sana-2x", "optimized"), ("in-6x", "optimized")),
-    *(("f32c32-in", "diffusers"), ("f32c32-in", "optimized"), ("lite", "optimized")),
+    ("sana-4x", "optimized"),
+    ("lite", "diffusers"),
+    ("sana", "diffusers"),
+    ("sana", "optimized"),
+    ("sana-2x", "optimized"),
+    ("in-6x", "optimized"),
+    ("f32c32-in", "diffusers"),
+    ("f32c32-in", "optimized"),
+    ("lite", "optimized"),
 )
 """Model and way to compile too, what decides first: each takes half a minute to start."""
+COLUMNS = (
+    *("model", "precision", "way", "latency_ms", "gflops_per_s", "peak_memory_mib"),
+    *("times_diffusers", "times_teacher_in_diffusers"),
+)
 DTYPES = {**latency.DTYPES, "fp16": torch.float16}
 
 Rows = list[dict[str, Any]]
@@ -66,7 +75,7 @@ def main(
         runs=runs,
     )
     print(f"{about(setting.device)['device']}; matrix product: {found['matmul_gflops_per_s']}\n")
-    print(_table(found["rows"]))
+    print(table(found["rows"], COLUMNS))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_metrics({**about(setting.device), **found}, out / "decoding.json")
@@ -167,23 +176,6 @@ def _add_ratios(rows: Rows, teachers: dict[str, str]) -> None:
         ):
             if ms := took.get(key(row, peer, f"diffusers{comma}{compiled}")):
                 row[ratio] = ms / row["latency_ms"]
-
-
-def _table(rows: Rows) -> str:
-    head = ["model", "precision", "way", "ms", "GFLOP/s", "MiB", "times diffusers"]
-    cells = [[*head, "times its teacher in diffusers"]]
-    for row in rows:
-        ratios = (row.get(key) for key in ("times_diffusers", "times_teacher_in_diffusers"))
-        cells.append(
-            [
-                *(row[key] for key in head[:3]),
-                f"{row['latency_ms']:.1f}",
-                f"{row['gflops_per_s']:.0f}",
-                f"{row.get('peak_memory_mib', float('nan')):.0f}",
-                *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-            ]
-        )
-    return markdown_table(cells)
 
 
 if __name__ == "__main__":

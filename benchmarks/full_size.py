@@ -19,7 +19,7 @@ import typer
 from safetensors.torch import save_file
 
 from benchmarks.pipeline import params_with, pruned
-from benchmarks.setting import Setting, random_pictures, teacher_of
+from benchmarks.setting import Setting, random_pictures, table, teacher_of
 from dcde.base.paths import PRESETS
 from dcde.commands.preset import preset_names
 from dcde.data.crops import load_images
@@ -30,7 +30,6 @@ from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
 from dcde.params.pipeline import Params
 from dcde.profile.latency import peak_memory_mib
-from dcde.report.tables import markdown_table
 
 SIZE = 256
 ONE_STEP = {
@@ -49,7 +48,7 @@ def main(
 ) -> None:
     full_size = [name for name in preset_names(PRESETS) if not name.startswith("tiny")]
     rows = measure(Setting(Path()), preset or full_size)["rows"]
-    print(markdown_table([list(rows[0]), *(list(map(str, row.values())) for row in rows)]))
+    print(table(rows, list(rows[0])))
 
 
 def measure(

@@ -6,7 +6,7 @@ import importlib.metadata
 import math
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from dcde.commands.preset import preset_models
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.dcae import build_on_meta
 from dcde.model.spec import StageConfig
+from dcde.report.tables import markdown_table
 
 TEACHERS = {
     "bundled": "dc-ae-f16c16-photos",
@@ -153,6 +154,17 @@ def random_pictures(folder: Path, count: int, side: int) -> list[Path]:
         pixels = rng.integers(256, size=(side // 8, side // 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(path)
     return paths
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Tabulate these columns of rows in Markdown; a row may lack some."""
+
+    def shown(value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+    return markdown_table([columns, *([shown(row.get(c, "")) for c in columns] for row in rows)])
 
 
 def about(device: torch.device) -> dict[str, Any]:

@@ -21,10 +21,9 @@ import torch
 import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.pipeline import params_with, trainer_step
-from benchmarks.setting import Setting, about, teacher_of
+from benchmarks.setting import Setting, about, table, teacher_of
 from dcde.base.processes import make_accelerator
 from dcde.base.results import write_metrics
 from dcde.data.pixels import to_model_range
@@ -34,25 +33,22 @@ from dcde.model.costs import decoder_macs
 from dcde.model.diffusers_peer import diffusers_model
 from dcde.params.pipeline import Params
 from dcde.profile.latency import peak_memory_mib
-from dcde.report.tables import markdown_table
 
 PLAIN, FP32, ALL = "plain loop", "fp32", "all switches"
 FULL_SIZE = ("in-3x", "w4-v25")
 BATCHES = (16, 4)
+COLUMNS = ("preset", "batch", "way", "images_per_s", "times_plain", "peak_memory_mib")
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder for training.json and traces.")],
+    out: Annotated[Path, typer.Option(help="Folder for training.json.")],
     preset: Annotated[list[str] | None, typer.Option(help="Presets; tiny if none.")] = None,
     batch: Annotated[int, typer.Option()] = 4,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     setting = Setting(out)
     found = measure(setting, preset or ["tiny"], [batch])
-    head = ["preset", "batch", "way", "images_per_s", "times_plain", "peak_memory_mib"]
-    cells = ([row.get(key, "") for key in head] for row in found["rows"])
-    rows = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in cells]
-    print(f"{about(setting.device)['device']}\n\n{markdown_table([head, *rows])}")
+    print(f"{about(setting.device)['device']}\n\n{table(found['rows'], COLUMNS)}")
     write_metrics({**about(setting.device), **found}, out / "training.json")
 
 
@@ -95,7 +91,6 @@ def timed(setting: Setting, preset: str, batch: int, way: str, rate: float) -> d
         ours, theirs = (decoder_macs(m.config, px) for m in (student, teacher))
         # A backward pass counts as two forward ones. LPIPS and PatchGAN are not counted.
         row["share_of_matmul_rate"] = 2 * batch * (3 * ours + theirs) / ms / 1e6 / rate
-        row["waits_for_the_host"] = host_waits(setting, step, f"{preset}-{batch}")
     return row
 
 
@@ -156,20 +151,6 @@ def plain_step(
         optimizer.step()
 
     return step
-
-
-def host_waits(setting: Setting, step: Callable[[], Any], name: str) -> int:
-    """Count how often the program waits for the device in three steps, and save their trace."""
-    activities = [ProfilerActivity.CPU]
-    activities += [ProfilerActivity.CUDA] if setting.device.type == "cuda" else []
-    with profile(activities=activities) as profiler:
-        for _ in range(3):
-            step()
-    profiler.export_chrome_trace(str(setting.out / f"step-{name}.json.gz"))
-    waits = ["cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"]
-    if setting.device.type != "cuda":
-        waits = ["aten::_local_scalar_dense"]  # a number is read
-    return sum(event.count for event in profiler.key_averages() if event.key in waits)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ RESULTS = "results.json"
 
 
 def main(
-    out: Annotated[Path, typer.Option(help=f"Folder for {RESULTS} and traces.")],
+    out: Annotated[Path, typer.Option(help=f"Folder for {RESULTS}.")],
     only: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(PARTS)}.")] = None,
     minutes: Annotated[float, typer.Option(help="For all parts together.")] = 6,
     smoke: Annotated[bool, typer.Option("--smoke", help="Thin models and few runs.")] = False,

@@ -17,7 +17,7 @@ from dcde.metrics.lpips import untrained_lpips
 from dcde.profile.latency import decoders, example_latent
 
 TEACHER, PRESET = "sana", "sana-4x"
-RUNS, SHOWN = 3, 20
+RUNS, SHOWN = 3, 10
 
 
 def measure(setting: Setting) -> dict[str, Any]:
@@ -25,41 +25,41 @@ def measure(setting: Setting) -> dict[str, Any]:
     model = setting.model(TEACHER)
     latent = example_latent(model.config, 64 if setting.smoke else 1024, 1, seed=0)
     latent = latent.to(setting.device, torch.bfloat16)
-    found: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
     for (_, way), decode in decoders({TEACHER: model}, torch.bfloat16, setting.device).items():
         if setting.has_time(way):
             with torch.inference_mode():
-                found[f"{TEACHER}, {way}"] = longest(partial(decode, latent), setting)
+                rows += longest(f"{TEACHER}, {way}", partial(decode, latent), setting)
     if setting.has_time("training step"):
         recipe = recipe_of(PRESET, setting, setting.batch(16), all_switches=True)
         teacher, lpips = setting.model(teacher_of(PRESET)), untrained_lpips()
         accelerator = make_accelerator(recipe.distill.precision)
         step = trainer_step(setting.model(PRESET), teacher, recipe, lpips, accelerator)
-        found[f"{PRESET}, a step"] = longest(
-            partial(step, batch_of(setting, teacher, recipe)), setting
-        )
-    return found
+        batch = batch_of(setting, teacher, recipe)
+        rows += longest(f"{PRESET}, a step", partial(step, batch), setting)
+    return {"rows": rows}
 
 
-def longest(run: Callable[[], Any], setting: Setting) -> list[dict[str, Any]]:
+def longest(name: str, call: Callable[[], Any], setting: Setting) -> list[dict[str, Any]]:
     """Profile a call and return its longest kernels: milliseconds and number for one call.
 
     On a CPU, these are operators.
     """
     on_gpu = setting.device.type == "cuda"
-    run(), run()  # compiles, and chooses algorithms
+    call(), call()  # compiles, and chooses algorithms
     with profile(
         activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
     ) as profiler:
         for _ in range(RUNS):
-            run()
+            call()
     took = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, took))
     total = sum(getattr(event, took) for event in events)
     return [
         {
-            "kernel": event.key[:120],
-            "calls": event.count / RUNS,
+            "call": name,
+            "kernel": event.key[:50],
+            "count": event.count / RUNS,
             "ms": getattr(event, took) / RUNS / 1000,
             "share": getattr(event, took) / total,
         }

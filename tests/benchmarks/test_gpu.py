@@ -100,17 +100,16 @@ def test_tables_of_decoding_training_and_kernels(
     rows = measured("training", tmp_path)["rows"]
     assert [row["way"] for row in rows] == ["all switches", "fp32", "plain loop"]
     assert rows[-1]["times_plain"] == 1 and all(row["batch"] == 2 for row in rows)
-    assert (tmp_path / "step-w4-v25-2.json.gz").is_file()
-    kernels = measured("kernels", tmp_path)
+    kernels = measured("kernels", tmp_path)["rows"]
     for name in ("sana, optimized", "sana, plain", "sana, diffusers", "sana-4x, a step"):
-        took = [kernel["ms"] for kernel in kernels[name]]
-        assert 0 < len(took) <= 20 and took == sorted(took, reverse=True)
+        took = [kernel["ms"] for kernel in kernels if kernel["call"] == name]
+        assert 0 < len(took) <= 10 and took == sorted(took, reverse=True)
     done = CliRunner().invoke(typer_app(table.main), [str(tmp_path)])
     assert done.exit_code == 0, done.output
-    lines = done.output.splitlines()
-    assert sum(line.startswith("| sana-4x, optimized, compiled, bf16 ") for line in lines) == 1
-    assert sum("plain loop" in line for line in lines) == 1
-    assert sum(line.startswith("| sana, diffusers ") and "%" in line for line in lines) == 5
+    lines = [" ".join(line.split()) for line in done.output.splitlines()]
+    assert sum("| sana-4x | optimized, compiled | bf16 |" in line for line in lines) == 1
+    assert sum("| plain loop |" in line for line in lines) == 1
+    assert sum(line.startswith("| sana, diffusers | ") for line in lines) == 10
 
 
 def test_what_there_is_no_time_for_is_named(tmp_path: Path) -> None:
