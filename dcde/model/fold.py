@@ -18,7 +18,12 @@ def fold_norms(module: M) -> M:
 
     With running statistics mean and var: weight * gamma / sqrt(var + eps), and bias
     (bias - mean) * gamma / sqrt(var + eps) + beta. RMS norms depend on the input and stay.
+
+    Raises:
+        ValueError: in training mode, where each batch has its own statistics.
     """
+    if module.training:
+        raise ValueError("fold_norms: found a module in training mode, expected eval()")
     folded = copy.deepcopy(module).float()
     for layer in folded.modules():
         if isinstance(layer, ConvLayer) and isinstance(layer.norm, nn.BatchNorm2d):
