@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
-from dcde.base.errors import UserError
-from dcde.base.work import left_behind
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.blocks import GLUMBConv, LiteMLA, ResBlock, RMSNorm2d
-from dcde.model.hub import HUB_FORM
 from dcde.model.sources import known_config, load_model
 from dcde.model.zoo import zoo_names
 
@@ -30,15 +25,7 @@ def start_config(start: str) -> DCAEConfig | None:
     Raises:
         UserError: if it is neither an architecture nor a model.
     """
-    if not is_trained(start):
-        return zoo_config(start)
-    if ":" not in start and not Path(start).expanduser().exists():
-        raise UserError(
-            f"start: found {start!r}, expected an architecture ({', '.join(zoo_names())}) or a "
-            f"model: bundled:<name>, {HUB_FORM} or an existing folder"
-            f"{left_behind(Path(start).expanduser())}"
-        )
-    return known_config(start, "start")
+    return known_config(start, "start") if is_trained(start) else zoo_config(start)
 
 
 def start_model(start: str, seed: int) -> DCAE:

@@ -140,11 +140,9 @@ class DCAE(nn.Module):
         """
         return self.decoder(_outside_inference(latent), taps)
 
-    def forward(
-        self, image: Tensor, taps: Sequence[Tap] | None = None
-    ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
+    def forward(self, image: Tensor) -> Tensor:
         """Encode and decode."""
-        return self.decoder(self.encode(image), taps)
+        return self.decode(self.encode(image))
 
 
 def _outside_inference(x: Tensor) -> Tensor:

@@ -76,14 +76,13 @@ def record_source(source: str, field: str, stage: str, folder: Path) -> None:
         stage: the stage that read it.
     """
     if not source.startswith(("bundled:", "hf:")):
-        named = weights_file(find_model(source, field)).absolute()
-        weights = named.resolve()
-        record = {"field": field, "stage": stage, "named": str(named), "file": str(weights)}
-        (folder / RECORD).write_text(json.dumps({**record, "stamp": file_stamp(weights)}) + "\n")
+        weights = weights_file(find_model(source, field)).absolute()
+        record = {"field": field, "stage": stage, "file": str(weights), "stamp": _stamp(weights)}
+        (folder / RECORD).write_text(json.dumps(record) + "\n")
 
 
 def check_original(folder: Path) -> None:
-    """Reject a copy whose original has changed since, or is no longer where its name leads.
+    """Reject a copy whose original has changed since, or a link to it leads elsewhere.
 
     Raises:
         UserError: naming the original, and the stage that reads it again.
@@ -91,18 +90,17 @@ def check_original(folder: Path) -> None:
     if not (folder / RECORD).is_file():
         return
     record = json.loads((folder / RECORD).read_text())
-    name, stage = record["file"], record["stage"]
-    named = Path(record["named"])
-    if named.is_file() and named.resolve() != Path(name):
+    weights, stage = Path(record["file"]), record["stage"]
+    if weights.is_file() and _stamp(weights) != record["stamp"]:
         raise UserError(
-            f"{record['field']}: {named} leads to {named.resolve()} now, and {stage} read {name}; "
-            f"`dvc repro -f {stage}` reads the other"
-        )
-    if Path(name).is_file() and file_stamp(Path(name)) != tuple(record["stamp"]):
-        raise UserError(
-            f"{record['field']}: {name} has changed since {stage} read it; "
+            f"{record['field']}: {weights} has changed since {stage} read it; "
             f"`dvc repro -f {stage}` reads it again"
         )
+
+
+def _stamp(file: Path) -> list[str | int]:
+    """Return where a path leads, and the file's size and time."""
+    return [str(file.resolve()), *file_stamp(file)]
 
 
 def read_made(folder: Path) -> DCAE:

@@ -67,17 +67,11 @@ def profile_metrics(profile: Profile) -> dict[str, dict[str, float]]:
     Only `latency_over_teacher` is measured: the time of the plain decoder over the teacher's, at
     the largest resolution.
     """
-    teacher, student = (_of(profile.costs, model=name)[0] for name in ("teacher", "student"))
+    costs = {row["model"]: row for row in profile.costs}
+    student = costs["student"]
     metrics = {name: student[name] for name in ("decoder_params", "decoder_macs")}
-    metrics |= saved_percent(student, teacher)
-    times = [_plain_latency_ms(profile.decoding, name) for name in ("student", "teacher")]
-    return {"student": {**metrics, "latency_over_teacher": times[0] / times[1]}}
-
-
-def _plain_latency_ms(decoding: Sequence[Row], model: str) -> float:
-    rows = _of(decoding, model=model, way="plain")
-    return float(max(rows, key=lambda row: row["resolution_px"])["latency_ms"])
-
-
-def _of(rows: Sequence[Row], **values: str) -> list[Row]:
-    return [row for row in rows if all(row[key] == value for key, value in values.items())]
+    metrics |= saved_percent(student, costs["teacher"])
+    plain = [row for row in profile.decoding if row["way"] == "plain"]
+    largest = max(row["resolution_px"] for row in plain)
+    ms = {row["model"]: row["latency_ms"] for row in plain if row["resolution_px"] == largest}
+    return {"student": {**metrics, "latency_over_teacher": ms["student"] / ms["teacher"]}}
