@@ -56,6 +56,8 @@ class Statistics:
                     f"{path}: {name} has shape {list(arrays[name].shape)}, expected {list(shape)}: "
                     "statistics of another network"
                 )
+            if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
+                raise UserError(f"{path}: {name} has entries that are not finite numbers")
         found_px = arrays.get("resolution", resolution)
         if not np.array_equal(found_px, resolution):
             raise UserError(

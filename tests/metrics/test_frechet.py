@@ -77,6 +77,8 @@ BAD_STATISTICS: list[tuple[dict[str, Any], str]] = [
     ({**GOOD, "sigma": np.eye(3)}, r"sigma has shape \[3, 3\], expected \[4, 4\]"),
     ({**GOOD, "resolution": 256}, "statistics of pictures of 256 px, expected 512 px"),
     ({"mean": np.zeros(4)}, "found mean, expected mu and sigma"),
+    ({**GOOD, "mu": np.full(4, np.nan)}, "mu has entries that are not finite numbers"),
+    ({**GOOD, "mu": np.full(4, "a")}, "mu has entries that are not finite numbers"),
     ({**GOOD, "resolution": "large"}, "statistics of pictures of large px, expected 512 px"),
     ({**GOOD, "mu": np.array([{}])}, "not a whole npz file"),  # would need unpickling
 ]
