@@ -111,9 +111,6 @@ def check_phase(
     Args:
         config: of the model, if it is known.
         samples: crops per epoch, if they are known.
-
-    Raises:
-        UserError: naming the parameter.
     """
     processes = make_accelerator(phase.precision).num_processes
     if phase.compile:
@@ -125,11 +122,7 @@ def check_phase(
 
 
 def check_phases(params: AutoencoderParams) -> None:
-    """Reject parameters that would stop a later stage.
-
-    Raises:
-        UserError: naming the parameter.
-    """
+    """Reject parameters that would stop a later stage."""
     check_launcher(params.launcher)
     config = start_config(params.start)
     if config is not None:

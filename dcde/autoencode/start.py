@@ -20,20 +20,12 @@ def is_trained(start: str) -> bool:
 
 
 def start_config(start: str) -> DCAEConfig | None:
-    """Return the architecture that training starts from, if it is known without a download.
-
-    Raises:
-        UserError: if it is neither an architecture nor a model.
-    """
+    """Return the architecture that training starts from, if it is known without a download."""
     return known_config(start, "start") if is_trained(start) else zoo_config(start)
 
 
 def start_model(start: str, seed: int) -> DCAE:
-    """Return the model of this source, or this architecture with weights drawn from the seed.
-
-    Raises:
-        UserError: if it can't be loaded.
-    """
+    """Return the model of this source, or this architecture with weights drawn from the seed."""
     if is_trained(start):
         return load_model(start, "start")
     torch.manual_seed(seed)

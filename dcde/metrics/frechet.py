@@ -131,9 +131,6 @@ def inception_network(weights: Path, reference: Path | None, resolution: int) ->
     Args:
         reference: npz of the originals' statistics; None: they are measured.
         resolution: side of the pictures in pixels.
-
-    Raises:
-        UserError: if a file is missing or wrong, or its statistics are of another resolution.
     """
     given = None
     if reference is not None:
@@ -143,11 +140,7 @@ def inception_network(weights: Path, reference: Path | None, resolution: int) ->
 
 
 def check_fid_files(inception: Path | None, stats: Path | None, resolution: int) -> None:
-    """Reject files given for FID, weights and statistics, that are missing or of another kind.
-
-    Raises:
-        UserError: naming the file.
-    """
+    """Reject files given for FID, weights and statistics, that are missing or of another kind."""
     if inception is not None:
         check_inception_file(inception)
     if stats is not None:

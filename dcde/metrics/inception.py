@@ -25,11 +25,7 @@ _EXPECTED = "pytorch-fid's Inception weights"
 
 
 def download_inception() -> Path:
-    """Return pytorch-fid's file in torch's cache, downloaded unless it is there.
-
-    Raises:
-        UserError: if it can't be downloaded.
-    """
+    """Return pytorch-fid's file in torch's cache, downloaded unless it is there."""
     check_torchvision()
     from pytorch_fid.inception import FID_WEIGHTS_URL
 
@@ -50,11 +46,7 @@ def download_inception() -> Path:
 
 
 def check_inception_file(path: Path) -> None:
-    """Reject a missing file.
-
-    Raises:
-        UserError: naming the parameter.
-    """
+    """Reject a missing file."""
     if not path.is_file():
         raise UserError(
             f"eval.inception_weights: {path}: not found, expected {_EXPECTED}{left_behind(path)}"
@@ -62,11 +54,7 @@ def check_inception_file(path: Path) -> None:
 
 
 def convert_inception(path: Path) -> dict[str, Tensor]:
-    """Turn pytorch-fid's file into a state dict, with torch's restricted unpickler.
-
-    Raises:
-        UserError: if the file is missing or holds something else.
-    """
+    """Turn pytorch-fid's file into a state dict, with torch's restricted unpickler."""
     check_inception_file(path)
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -78,11 +66,7 @@ def convert_inception(path: Path) -> dict[str, Tensor]:
 
 
 def load_inception(weights: Path) -> nn.Module:
-    """Load the frozen network: (B, 3, H, W) in [-1, 1] to (B, 2048), resized to 299 inside.
-
-    Raises:
-        UserError: if the weights are missing or damaged.
-    """
+    """Load the frozen network: (B, 3, H, W) in [-1, 1] to (B, 2048), resized to 299 inside."""
     if not weights.is_file():
         raise UserError(
             f"{weights}: not found, expected {_EXPECTED}; `dvc repro download_metric_networks` "

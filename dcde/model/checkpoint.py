@@ -117,11 +117,7 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sou
 
 
 def read_config(folder: Path) -> DCAEConfig:
-    """Read the architecture from a folder's config.json, in any of the three layouts.
-
-    Raises:
-        UserError: if it is missing or can't be expressed.
-    """
+    """Read the architecture from a folder's config.json, in any of the three layouts."""
     return _model_config(_raw_config(folder), folder)
 
 

@@ -60,11 +60,7 @@ def model_name(folder: Path) -> str:
 
 
 def upload(folder: Path, repo: str) -> str:
-    """Commit a folder's files to a model repository, made if need be; return the commit's address.
-
-    Raises:
-        UserError: with the hub's reason. The files are one commit, so none of them is there then.
-    """
+    """Commit a folder's files to a repository, made if need be; return the commit's address."""
     from huggingface_hub import HfApi
 
     api = HfApi()

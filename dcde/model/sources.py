@@ -58,11 +58,7 @@ def load_model(source: str | Path, field: str = "model") -> DCAE:
 
 
 def known_config(source: str, field: str) -> DCAEConfig | None:
-    """Return the architecture of a model; None if it takes a download to know it.
-
-    Raises:
-        UserError: if there is no such model.
-    """
+    """Return the architecture of a model; None if it takes a download to know it."""
     if source.startswith("hf:"):
         return published_config(source)
     return read_config(weights_file(find_model(source, field)).parent)
@@ -104,10 +100,6 @@ def _stamp(file: Path) -> list[str | int]:
 
 
 def read_made(folder: Path) -> DCAE:
-    """Read a model that a stage of the pipeline made.
-
-    Raises:
-        UserError: as `check_original`, or if it can't be read.
-    """
+    """Read a model that a stage of the pipeline made."""
     check_original(folder)
     return read_model(folder)

@@ -143,9 +143,6 @@ class DCAEConfig(BaseModel):
 
         Args:
             field: the parameter that holds it, for the message.
-
-        Raises:
-            UserError: with the nearest size that fits.
         """
         if size % self.downsampling:
             nearest = max(1, round(size / self.downsampling)) * self.downsampling
@@ -155,11 +152,7 @@ class DCAEConfig(BaseModel):
             )
 
     def with_decoder_depths(self, depths: tuple[int, ...], name: str) -> DCAEConfig:
-        """Return the same model with another decoder depth list.
-
-        Raises:
-            pydantic.ValidationError: if the depth list does not fit the stages.
-        """
+        """Return the same model with another decoder depth list."""
         return self.with_decoder(name, depths=depths)
 
     def with_decoder(self, name: str, **changes: tuple[int, ...] | None) -> DCAEConfig:

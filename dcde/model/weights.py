@@ -15,11 +15,7 @@ DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def weights_file(path: Path) -> Path:
-    """Return the weights that a path names: a file itself, or the one in a model's folder.
-
-    Raises:
-        UserError: if there are none.
-    """
+    """Return the weights that a path names: a file itself, or the one in a model's folder."""
     if path.is_file() and path.suffix == ".safetensors":
         return path
     if not path.is_dir():
