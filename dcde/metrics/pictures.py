@@ -34,10 +34,9 @@ def batch_psnr_db(images: Tensor, originals: Tensor) -> Tensor:
 def ssim(image: np.ndarray, original: np.ndarray) -> float:
     """Return the structural similarity (Wang et al. 2004) of two (H, W, 3) uint8 images.
 
-    This equals torchmetrics' `StructuralSimilarityIndexMeasure` at range 255, which the DC-AE
-    authors use: a Gaussian window of deviation 1.5 over 11 pixels, population covariance, mean over
-    channels and the whole picture, reflected at its edges. (scikit-image alone, and torchmetrics
-    before 1.4.2, leave out the outer 5 pixels.)
+    This equals torchmetrics' `StructuralSimilarityIndexMeasure`, which the DC-AE authors use: a
+    Gaussian window of deviation 1.5 over 11 pixels, population covariance, mean over channels and
+    the whole picture, reflected at its edges. (scikit-image alone leaves out the outer 5 pixels.)
     """
     from skimage.metrics import structural_similarity
 

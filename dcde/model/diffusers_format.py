@@ -144,16 +144,16 @@ def config_from_diffusers(raw: Mapping[str, Any], name: str) -> DCAEConfig:
             raise NotExpressibleError(f"{field}: unknown, it may change what the model computes")
 
     def side(prefix: str) -> dict[str, Any]:
-        widths = _list(raw, f"{prefix}_block_out_channels")
+        widths = _per_stage(raw, f"{prefix}_block_out_channels")
         n = len(widths)
         types = _per_stage(raw, f"{prefix}_block_types", n)
-        scales = _list(raw, f"{prefix}_qkv_multiscales", n)
+        scales = _per_stage(raw, f"{prefix}_qkv_multiscales", n)
         for kind, scale in zip(types, scales, strict=True):
             _check(f"{prefix}_block_types", kind, [_RES, _EFFICIENT_VIT])
             _check(f"{prefix}_qkv_multiscales", scale, _SCALES)
         return {
             "widths": widths,
-            "depths": _list(raw, f"{prefix}_layers_per_block", n),
+            "depths": _per_stage(raw, f"{prefix}_layers_per_block", n),
             "block_types": tuple(_block_type(t, s) for t, s in zip(types, scales, strict=True)),
         }
 
@@ -235,18 +235,13 @@ def _reversed(names: Mapping[str, str]) -> dict[str, str]:
     return {ours: theirs for theirs, ours in names.items()}
 
 
-def _list(raw: Mapping[str, Any], field: str, n: int | None = None) -> list[Any]:
-    """Return a field's list, with an entry for each stage."""
-    value = raw[field]
+def _per_stage(raw: Mapping[str, Any], field: str, n: int | None = None) -> list[Any]:
+    """Return a field's list, with an entry for each of n stages; a single name is for all."""
+    value = [raw[field]] * (n or 0) if isinstance(raw[field], str) else raw[field]
     if not isinstance(value, list) or n not in (None, len(value)):
         expected = "a list" if n is None else f"a list of {n}, one for each stage"
         raise NotExpressibleError(f"{field}: found {value!r}, expected {expected}")
     return value
-
-
-def _per_stage(raw: Mapping[str, Any], field: str, n: int) -> list[Any]:
-    """Return a field's list, or as many of its single value."""
-    return [raw[field]] * n if isinstance(raw[field], str) else _list(raw, field, n)
 
 
 def _block_type(name: str, scales: list[int]) -> BlockType:
