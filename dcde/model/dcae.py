@@ -140,9 +140,11 @@ class DCAE(nn.Module):
         """
         return self.decoder(_outside_inference(latent), taps)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(
+        self, image: Tensor, taps: Sequence[Tap] | None = None
+    ) -> Tensor | tuple[Tensor, dict[Tap, Tensor]]:
         """Encode and decode."""
-        return self.decode(self.encode(image))
+        return self.decoder(self.encode(image), taps)
 
 
 def _outside_inference(x: Tensor) -> Tensor:
