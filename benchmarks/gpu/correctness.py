@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from benchmarks.full_size import one_step
 from benchmarks.pipeline import pruned, trainer_step
 from benchmarks.setting import Setting
 from benchmarks.training import batch_of, recipe_of
-from dcde.base.processes import cpu_accelerator, make_accelerator
+from dcde.base.processes import make_accelerator
 from dcde.decode.optimize import optimize
 from dcde.metrics.lpips import untrained_lpips
 from dcde.metrics.pictures import batch_psnr_db
@@ -79,11 +80,21 @@ def model_errors(setting: Setting, model: DCAE, reference: DCAE) -> dict[str, fl
 def step_errors(setting: Setting, cpu: Setting) -> dict[str, float]:
     """Compare losses and weights after three steps with a GAN."""
     ours, losses = trained(setting, make_accelerator("fp32"))
-    with cpu_accelerator("fp32") as accelerator:
+    with cpu_accelerator() as accelerator:
         theirs, expected = trained(cpu, accelerator)
     errors = [abs(losses[name] - v) / max(abs(v), 1e-6) for name, v in expected.items()]
     error = relative_error(decoder_weights(ours), decoder_weights(theirs))
     return {"losses of three steps": max(errors), "weights after three steps": error}
+
+
+@contextmanager
+def cpu_accelerator() -> Iterator[Accelerator]:
+    """Yield an accelerator for the CPU, and remove all trace of it afterwards."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        yield Accelerator(cpu=True)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def decoder_weights(model: DCAE) -> Tensor:

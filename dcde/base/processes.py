@@ -57,16 +57,6 @@ def make_accelerator(precision: str) -> Accelerator:
 
 
 @contextmanager
-def cpu_accelerator(precision: str) -> Iterator[Accelerator]:
-    """Yield an accelerator for this process on the CPU, and remove all trace of it afterwards."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        yield Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@contextmanager
 def shared_run(state_dir: Path) -> Iterator[None]:
     """Lock an unfinished run's state against other runs; the processes that share it are one run.
 

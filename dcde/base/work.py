@@ -137,25 +137,6 @@ def check_disk(folder: Path, needed_bytes: int, what: str) -> str:
     return f"{what} will take {human_bytes(needed_bytes)} in {folder}"
 
 
-def check_shared_memory(workers: int, batch_bytes: int, held: int, free_bytes: int) -> None:
-    """Reject loader workers whose batches the shared memory can't hold.
-
-    Args:
-        workers: processes, each of which has two batches ready (torch's `prefetch_factor`).
-        held: batches that the receiver keeps.
-
-    Raises:
-        UserError: with the bytes that are needed and free, and how to get more.
-    """
-    needed = (2 * workers + held) * batch_bytes
-    if workers and needed > free_bytes:
-        raise UserError(
-            f"runtime.workers: {workers} processes that load images take {human_bytes(needed)} of "
-            f"shared memory, but /dev/shm has {human_bytes(free_bytes)} free: set fewer (0 takes "
-            "none), or give a container more, such as `docker run --shm-size=2g`"
-        )
-
-
 def human_bytes(count: int) -> str:
     """Format a number of bytes for people, in powers of 1000.
 

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
-import psutil
-import torch
 import typer
 
-from dcde.base.devices import best_device, check_compiler, device_name, loader_workers
+from dcde.base.devices import best_device, check_compiler, device_name
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.files import check_writable
 from dcde.base.paths import EVAL_METRICS, EVAL_PLOTS, MANIFEST, PARAMS, PHOTOS, PRUNED, TEACHER
 from dcde.base.processes import check_launcher, make_accelerator, process_state
-from dcde.base.work import check_disk, check_shared_memory, human_bytes, work_dir
+from dcde.base.work import check_disk, work_dir
 from dcde.data.check import check_unchanged
 from dcde.data.manifest import FILES
 from dcde.data.prepare import photo_counts
 from dcde.distill.latents import crop_bytes
-from dcde.distill.memory import step_bytes
 from dcde.distill.plan import check_models, plan_run
-from dcde.evaluate.evaluate import BATCH_SIZE
 from dcde.metrics.frechet import check_fid_files
-from dcde.model import DCAEConfig
 from dcde.model.costs import decoder_macs, decoder_macs_share
 from dcde.model.sources import check_original, known_config
 from dcde.params.autoencoder import is_autoencoder
@@ -35,9 +28,6 @@ from dcde.params.pipeline import Params
 from dcde.prune.repair import check_positions
 from dcde.prune.shape import student_config
 from dcde.prune.start import known_student
-from dcde.train.trainer import LESS_MEMORY
-
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def check() -> None:
@@ -105,37 +95,10 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
             f"batches of {distill.batch_size}: {plan.steps} steps"
         ),
     )
-    yield "memory", _step_memory(student, teacher, params)
-    if SHARED_MEMORY.is_dir():
-        workers = loader_workers(params.runtime.workers)
-        free = shutil.disk_usage(SHARED_MEMORY).free
-        crop = crop_bytes(teacher, distill.crops.image_size, keep_pixels=True)
-        for batch_bytes, held in (
-            (distill.batch_size * crop, distill.accumulation_steps + 1),
-            (BATCH_SIZE * 3 * size**2, 2),
-        ):
-            check_shared_memory(workers, batch_bytes, held, free)
     each = crop_bytes(teacher, distill.crops.image_size, keep_pixels=plan.keep_pixels)
     yield "cache", check_disk(work_dir(), plan.crops * each, f"{plan.crops} crops")
     if importlib.util.find_spec("diffusers") is None:
         yield "missing", "diffusers: the profile leaves out its column"
-
-
-def _step_memory(student: DCAEConfig, teacher: DCAEConfig, params: Params) -> str:
-    """Describe the memory of a training step, and reject one that the device can't hold."""
-    needed, device = step_bytes(student, teacher, params), best_device()
-    total = (
-        torch.cuda.mem_get_info(device)[1]
-        if device.type == "cuda"
-        else psutil.virtual_memory().total
-    )
-    takes = f"a step takes about {human_bytes(needed)} of {human_bytes(total)}"
-    if needed > total:
-        raise UserError(
-            f"distill.batch_size: found {params.distill.batch_size}, with which {takes} of memory: "
-            f"{LESS_MEMORY}"
-        )
-    return takes
 
 
 def _stages_to_run() -> Iterator[tuple[str, str]]:

@@ -41,7 +41,6 @@ def test_the_committed_run(workplace: Path) -> None:
     assert topics["teacher"] == "dc-ae-f16c16-photos, 6.062 GMACs to decode 256 px"
     assert topics["student"] == "blocks [0, 3, 6, 2, 2], 30.0% of the teacher's MACs"
     assert topics["training"].endswith("4 epochs of 600 crops of 128 px in batches of 4: 600 steps")
-    assert topics["memory"].startswith("a step takes about 1")  # 153 MB where this was written
     # 53 photos have 16 crops each: fewer than 4 epochs draw.
     assert topics["cache"].startswith("848 crops will take 45.2 MB in ")
     assert [path.name for path in workplace.iterdir()] == ["params.yaml"]
@@ -79,13 +78,11 @@ def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: P
         ("distill.batch_size", 601, "batch_size: found 601, expected at most the 600 samples"),
         ("distill.validation_photos", 57, "found 57, expected less than the 57 training photos"),
         ("distill.samples_per_epoch", 10**15, "the disk has"),
-        ("distill.crops.image_size", 2**14, "distill.batch_size: found 4, with which a step takes"),
         (
             "launcher",
             "acelerate launch",
             "there is no program 'acelerate' in PATH; expected python",
         ),
-        ("runtime.workers", 10**9, "runtime.workers: 1000000000 processes that load images take"),
         ("distill.nothing", 1, "params.yaml: distill.nothing: unknown parameter"),
     ],
 )
