@@ -42,8 +42,9 @@ class PruneParams(Section):
     method: Literal["direct", "gap", "random", "last", "influence"] = "last"
     """Blocks to keep in a stage: the first, evenly spaced ones, fresh ones, the last, or those
     that matter most (see `dcde.prune.influence`)."""
-    channels: Literal["direct", "gap", "random", "activation"] = "activation"
-    """Channels to keep: the first, evenly spaced ones, random ones, or the most active."""
+    channels: Literal["direct", "gap", "random", "rebuild"] = "rebuild"
+    """Channels to keep: the first, evenly spaced ones, random ones, or those from which repair can
+    rebuild most of what the others bring (see `dcde.prune.subset`)."""
     repair: bool = True
     """Refit what is left to the teacher in closed form (see `dcde.prune.repair`)."""
     calibration_images: PositiveInt = 32

@@ -27,19 +27,25 @@ from dcde.model.dcae import build_on_meta
 from dcde.prune.calibrate import input_energy
 from dcde.prune.choose_channels import (
     Channels,
-    activation,
     axes,
+    by_energy,
     choose_channels,
     places,
     shortcut_sources,
 )
 
-Choice = Literal["direct", "gap", "random", "activation"]
+Choice = Literal["direct", "gap", "random", "rebuild"]
 
 
 @torch.no_grad()
 def narrow(
-    model: DCAE, config: DCAEConfig, choice: Choice, images: Tensor, *, seed: int
+    model: DCAE,
+    config: DCAEConfig,
+    choice: Choice,
+    images: Tensor,
+    *,
+    seed: int,
+    inside: Channels | None = None,
 ) -> tuple[DCAE, Channels]:
     """Return a narrower student of the same depth, and the channels that it kept.
 
@@ -49,17 +55,19 @@ def narrow(
         config: the student's, see `dcde.prune.shape.narrower_config`.
         images: to calibrate with, (B, 3, H, W) in [-1, 1], on the model's device.
         seed: of `random`.
+        inside: the channels to keep inside blocks, if they are chosen already
+            (`dcde.prune.subset`); then `choice` only has a say in the streams.
     """
     full, narrower = model.config.decoder, config.decoder
-    active = choice == "activation"
+    by_use = choice == "rebuild"
     energy: dict[str, Tensor] = {}
-    if active or narrower.widths != full.widths:
+    if by_use or narrower.widths != full.widths:
         energy = input_energy(model, images)
-    if choice == "activation":
-        scores = activation(full, model.cpu().decoder.state_dict(), energy)
+    if choice == "rebuild":
+        scores = by_energy(full, model.cpu().decoder.state_dict(), energy)
     else:
         scores = places(full, narrower, choice, torch.Generator().manual_seed(seed))
-    kept = choose_channels(full, narrower, scores, linked=active)
+    kept = choose_channels(full, narrower, scores, linked=by_use) | (inside or {})
     return cut_channels(model.cpu(), config, kept, energy).to(images.device), kept
 
 

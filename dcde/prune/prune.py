@@ -25,6 +25,7 @@ from dcde.prune.cut_channels import narrow
 from dcde.prune.repair import check_positions, repair
 from dcde.prune.shape import student_config
 from dcde.prune.start import existing_student
+from dcde.prune.subset import rebuilding_channels
 
 ENCODED_AT_ONCE = 4
 """Images in a batch of repair: few, because it holds features of the full resolution."""
@@ -81,12 +82,19 @@ def prune(
         kept = kept_by_place(teacher.config.decoder.depths, params.depth_list, params.method)
     fresh_seed = seed if params.method == "random" else None
     student = cut_blocks(teacher.cpu(), kept, fresh_seed=fresh_seed).to(device)
+    latents = []
+    if params.narrows or params.repair:
+        latents = _encode(teacher.to(device), images())
     channels: Channels = {}
     if params.narrows:
-        student, channels = narrow(student, config, params.channels, images(), seed=seed)
+        inside = None
+        if params.channels == "rebuild":
+            inside = rebuilding_channels(teacher, config.decoder, kept, latents, seed=seed)
+        student, channels = narrow(
+            student, config, params.channels, images(), seed=seed, inside=inside
+        )
     scores = {}
     if params.repair:
-        latents = _encode(teacher.to(device), images())
         scores["cut"] = picture_scores(student, latents, images(), lpips_metric())
         repair(student, teacher, kept, channels, latents, seed=seed)
         scores["repaired"] = picture_scores(student, latents, images(), lpips_metric())

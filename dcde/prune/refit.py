@@ -67,20 +67,20 @@ def refit(layer: ConvLayer, inputs: Sequence[Tensor], wanted: Sequence[Tensor], 
         wanted: (B, C_out, H, W) for each batch.
         seed: of the positions that are drawn.
     """
-    samples = _samples(layer.conv, inputs, wanted, seed)
+    drawn = samples(layer.conv, inputs, wanted, seed, POSITIONS)
     if isinstance(layer.norm, RMSNorm2d):
-        _step_before_rms_norm(layer.conv, layer.norm, samples)
+        _step_before_rms_norm(layer.conv, layer.norm, drawn)
         return
-    weight, bias = _with_norm(layer)
+    weight, bias = with_norm(layer)
     fit = Ridge(weight.shape[1], len(weight), bias=True, device=weight.device)
-    for x, y in samples:
+    for x, y in drawn:
         fit.add(x, y - F.linear(x, weight, bias))
     more, more_bias = fit.solve(RIDGE)
     _put(layer, weight + more, bias + more_bias, inputs)
 
 
 def _step_before_rms_norm(
-    conv: nn.Conv2d, norm: RMSNorm2d, samples: Iterable[tuple[Tensor, Tensor]]
+    conv: nn.Conv2d, norm: RMSNorm2d, drawn: Iterable[tuple[Tensor, Tensor]]
 ) -> None:
     """Take one linear step, as if the RMS at each position stayed the same."""
     weight = conv.weight.flatten(1)
@@ -88,26 +88,29 @@ def _step_before_rms_norm(
     least = 0.1 * norm.weight.square().mean().sqrt()
     scale = norm.weight.abs().clamp(min=least).copysign(norm.weight)
     fit = Ridge(weight.shape[1], len(weight), bias=False, device=weight.device)
-    for x, y in samples:
+    for x, y in drawn:
         out = F.linear(x, weight)
         rms = (out.square().mean(dim=1, keepdim=True) + norm.eps).sqrt()
         fit.add(x / rms, (y - norm.weight * out / rms - norm.bias) / scale)
     conv.weight.copy_((weight + fit.solve(RIDGE_BEFORE_RMS_NORM)[0]).view_as(conv.weight))
 
 
-def _samples(
-    conv: nn.Conv2d, inputs: Sequence[Tensor], wanted: Sequence[Tensor], seed: int
+def samples(
+    conv: nn.Conv2d, inputs: Sequence[Tensor], wanted: Sequence[Tensor], seed: int, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Draw positions batch by batch; yield the convolution's inputs there and the wanted outputs.
 
     (N, C_in * kernel area), in the order of its weights, and (N, C_out).
+
+    Args:
+        count: positions over all images, at most.
     """
     generator = torch.Generator().manual_seed(seed)
     total = sum(len(x) for x in inputs)
     reach = conv.kernel_size[0] // 2
     for x, y in zip(inputs, wanted, strict=True):
         B, _, H, W = x.shape
-        places = torch.randperm(B * H * W, generator=generator)[: POSITIONS * B // total]
+        places = torch.randperm(B * H * W, generator=generator)[: count * B // total]
         places = places.to(x.device)
         image, row, column = places // (H * W), places // W % H, places % W
         padded = F.pad(x, (reach,) * 4)
@@ -116,7 +119,7 @@ def _samples(
         yield torch.stack(reads, dim=2).flatten(1), y[image, :, row, column]
 
 
-def _with_norm(layer: ConvLayer) -> tuple[Tensor, Tensor]:
+def with_norm(layer: ConvLayer) -> tuple[Tensor, Tensor]:
     """Return weight (C_out, C_in * kernel area) and bias of the convolution and its batch norm."""
     conv, norm = layer.conv, layer.norm
     weight = conv.weight.flatten(1)

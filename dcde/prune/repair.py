@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,30 +23,11 @@ from tqdm import tqdm
 
 from dcde.base.errors import UserError
 from dcde.model import DCAE, DCAEConfig
-from dcde.model.blocks import (
-    ConvLayer,
-    ConvPixelShuffle,
-    EfficientViTBlock,
-    GLUMBConv,
-    InterpolateConv,
-    LiteMLA,
-    OpSequential,
-    ResBlock,
-    Residual,
-)
-from dcde.model.dcae import Decoder
+from dcde.model.blocks import ConvPixelShuffle
+from dcde.prune.branches import Branch, branches, run, writer
 from dcde.prune.choose_blocks import Kept
 from dcde.prune.choose_channels import Channels
 from dcde.prune.refit import refit
-
-
-class Branch(NamedTuple):
-    """A residual branch of a decoder."""
-
-    stage: int
-    block: int | None
-    """Its place among the stage's blocks; None: before them."""
-    residual: Residual
 
 
 @torch.no_grad()
@@ -120,26 +100,6 @@ def check_positions(student: DCAEConfig, asked: int, count: int, size: int) -> N
         )
 
 
-def branches(decoder: Decoder) -> list[Branch]:
-    """Return all residual branches, in the order in which they run."""
-    last = len(decoder.stages) - 1
-    found = [Branch(last, None, decoder.project_in)]
-    for i in reversed(range(last + 1)):
-        stage = decoder.stages[i]
-        assert isinstance(stage, OpSequential)
-        block = 0
-        for op in stage.op_list:
-            if isinstance(op, EfficientViTBlock):
-                found += [Branch(i, block, op.context_module), Branch(i, block, op.local_module)]
-                block += 1
-            else:
-                assert isinstance(op, Residual)
-                is_block = isinstance(op.main, ResBlock)
-                found.append(Branch(i, block if is_block else None, op))
-                block += is_block
-    return found
-
-
 def targets_of(teacher: Sequence[Branch], kept: Kept) -> list[int]:
     """Return, for each branch of the student, how many of the teacher's lie before its target.
 
@@ -153,29 +113,10 @@ def _refit_writer(
     main: nn.Module, streams: Sequence[Tensor], wanted: Sequence[Tensor], seed: int
 ) -> list[Tensor]:
     """Fit the last convolution of a branch to the wanted outputs; return the actual ones."""
-    writer = _writer(main)
-    inputs: list[Tensor] = []
-    handle = writer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-    for x in streams:
-        main(x)
-    handle.remove()
+    layer = writer(main)
+    _, inputs = run(main, layer, streams)
     if isinstance(main, ConvPixelShuffle):
-        refit(writer, inputs, [F.pixel_unshuffle(x, 2) for x in wanted], seed)
-        return [F.pixel_shuffle(writer(x), 2) for x in inputs]
-    refit(writer, inputs, wanted, seed)
-    return [writer(x) for x in inputs]
-
-
-def _writer(main: nn.Module) -> ConvLayer:
-    match main:
-        case ConvLayer():
-            return main
-        case ResBlock():
-            return main.conv2
-        case LiteMLA():
-            return main.proj
-        case GLUMBConv():
-            return main.point_conv
-        case ConvPixelShuffle() | InterpolateConv():
-            return main.conv
-    raise TypeError(f"{type(main).__name__}: not a branch of a decoder")
+        refit(layer, inputs, [F.pixel_unshuffle(x, 2) for x in wanted], seed)
+        return [F.pixel_shuffle(layer(x), 2) for x in inputs]
+    refit(layer, inputs, wanted, seed)
+    return [layer(x) for x in inputs]

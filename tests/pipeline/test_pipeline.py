@@ -229,7 +229,7 @@ def test_narrow_student_is_counted_and_its_repair_reported(workspace: Path) -> N
         "prune.method": "direct",
         "prune.inner_ratio": [1, 0.5, 0.5, 0.5, 0.5],
         "prune.width_list": [16, 16, 32, 128, 128],
-        "prune.channels": "activation",
+        "prune.channels": "rebuild",
         "prune.calibration_images": 2,
         "prune.repair": True,
     }

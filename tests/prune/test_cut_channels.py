@@ -60,7 +60,7 @@ def test_dead_inner_channels_are_found_and_removed_with_no_change(
     half = {g: n // 2 if g.endswith("inner") else n for g, n in sizes.items()}
     kill(model, without(sizes, at_random(sizes, half)))
     config = narrower_config(model.config, None, [1, 0.5, 0.5, 0.5])
-    student, _ = narrow(model, config, "activation", pictures, seed=0)
+    student, _ = narrow(model, config, "rebuild", pictures, seed=0)
     assert student.config.decoder.widths == model.config.decoder.widths
     assert group_sizes(student.config.decoder) == half
     assert_same(student, model, latent)
@@ -93,7 +93,7 @@ def test_dead_channels_of_the_stream_are_found(
     scores = places(full, config.decoder, "random", generator)
     kept = choose_channels(full, config.decoder, scores, linked=False)
     kill(model, without(group_sizes(full), kept))
-    student, _ = narrow(model, config, "activation", pictures, seed=0)
+    student, _ = narrow(model, config, "rebuild", pictures, seed=0)
     assert_same(student, model, latent)
 
 
@@ -121,7 +121,7 @@ def test_activation_finds_channels_that_never_fire(pictures: Tensor) -> None:
 
     with torch.no_grad():
         expected = model(pictures)
-        torch.testing.assert_close(student("activation")(pictures), expected, atol=5e-6, rtol=1e-5)
+        torch.testing.assert_close(student("rebuild")(pictures), expected, atol=5e-6, rtol=1e-5)
         assert (student("direct")(pictures) - expected).abs().max() > 0.01
 
 
@@ -142,7 +142,7 @@ def test_cutting_nothing_is_the_identity(pictures: Tensor) -> None:
     for widths, inner in ((model.config.decoder.widths, None), (None, [1.0] * 4)):
         config = narrower_config(model.config, widths, inner)
         assert config.decoder == model.config.decoder
-        student, _ = narrow(model, config, "activation", pictures, seed=0)
+        student, _ = narrow(model, config, "rebuild", pictures, seed=0)
         theirs = model.state_dict()
         assert all(
             torch.equal(tensor, theirs[name]) for name, tensor in student.state_dict().items()

@@ -38,7 +38,7 @@ def narrowed(
     pictures: Tensor,
     widths: Sequence[int] | None,
     inner: Sequence[float] | None,
-    choice: Choice = "activation",
+    choice: Choice = "rebuild",
 ) -> tuple[DCAE, Channels]:
     config = narrower_config(model.config, widths, inner)
     return narrow(model, config, choice, pictures, seed=0)
