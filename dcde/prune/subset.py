@@ -30,77 +30,83 @@ RIDGE = 1e-3
 """Added to the diagonal of the covariance, as a share of its mean."""
 
 
-class Reader:
-    """A convolution that reads a group of channels, and what the chosen ones leave unexplained.
+def covariances(
+    layer: ConvLayer, inputs: Sequence[Tensor], channel: Tensor, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Measure a convolution's inputs, and its outputs as the norm behind it scales them.
 
     Args:
         inputs: batches of (B, C_in, H, W).
-        channel: (C_in,), the group's channel that each input belongs to.
+        channel: (C_in,), the channel of a group that each input belongs to. A channel's entries are
+            all taps of its inputs.
         seed: of the positions that are drawn.
+
+    Returns:
+        Covariances (channels, entries, channels, entries) of the inputs, and (channels, entries,
+        C_out) of inputs and outputs, in double precision.
     """
-
-    def __init__(
-        self, layer: ConvLayer, inputs: Sequence[Tensor], channel: Tensor, seed: int
-    ) -> None:
-        conv, norm = layer.conv, layer.norm
-        taps = conv.weight[0, 0].numel()
-        order = channel.argsort(stable=True).to(conv.weight.device)  # a group's channels together
-        order = (order[:, None] * taps + torch.arange(taps).to(order)).flatten()
-        count, total = 0, torch.zeros(len(order), dtype=torch.float64, device=order.device)
-        squares = total.new_zeros(len(order), len(order))
-        for x, _ in samples(conv, inputs, inputs, seed, POSITIONS):
-            count += len(x)
-            total += x.sum(dim=0, dtype=torch.float64)
-            squares += x.T @ x
-        squares = squares.div_(count).addr_(total / count, total / count, alpha=-1)
-        weight = conv.weight.flatten(1)
-        if isinstance(norm, RMSNorm2d):
-            weight = weight * norm.weight[:, None]
-        elif norm is not None:
-            weight = with_norm(layer)[0]
-        weight = weight.double()
-        unexplained = squares @ weight.T
-        channels = int(channel.max()) + 1
-        self.squares = squares[order][:, order]
-        self.squares.diagonal().add_(RIDGE * squares.diagonal().mean())
-        self.unexplained = unexplained[order].unflatten(0, (channels, -1))
-        size = self.unexplained.shape[1]
-        blocks = self.squares.view(channels, size, channels, size)
-        self.diagonal = blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0).clone()
-        self.factor: list[Tensor] = []
-
-    def gains(self) -> Tensor:
-        """Return how much more of the outputs' variance each channel would explain."""
-        root = torch.linalg.cholesky(self.diagonal)
-        scaled = torch.linalg.solve_triangular(root, self.unexplained, upper=False)
-        return scaled.square().sum(dim=(1, 2))
-
-    def take(self, channel: int) -> None:
-        """Count a channel among the chosen ones."""
-        size = self.unexplained.shape[1]
-        rows = slice(channel * size, (channel + 1) * size)
-        column = self.squares[:, rows].clone()
-        for part in self.factor:
-            column -= part @ part[rows].T
-        root = torch.linalg.cholesky(self.diagonal[channel])
-        column = torch.linalg.solve_triangular(root.T, column, upper=True, left=False)
-        self.factor.append(column)
-        explains = torch.linalg.solve_triangular(root, self.unexplained[channel], upper=False)
-        blocks = column.unflatten(0, (-1, size))
-        self.unexplained -= blocks @ explains
-        self.diagonal -= blocks @ blocks.mT
-        self.diagonal[channel] = torch.eye(size).to(self.diagonal)
-        self.unexplained[channel] = 0
+    weight = layer.conv.weight.flatten(1)
+    if isinstance(layer.norm, RMSNorm2d):
+        weight = weight * layer.norm.weight[:, None]
+    else:
+        weight = with_norm(layer)[0]
+    count, total = 0, weight.new_zeros(weight.shape[1], dtype=torch.float64)
+    squares = total.new_zeros(len(total), len(total))
+    for x, _ in samples(layer.conv, inputs, inputs, seed, POSITIONS):
+        count += len(x)
+        total += x.sum(dim=0, dtype=torch.float64)
+        squares += x.T @ x
+    squares = squares.div_(count).addr_(total / count, total / count, alpha=-1)
+    products = squares @ weight.double().T
+    order = channel.to(weight.device).repeat_interleave(len(total) // len(channel))
+    order = order.argsort(stable=True)  # the entries of a channel together
+    channels = int(channel.max()) + 1
+    squares = squares[order[:, None], order].view(channels, -1, channels, len(order) // channels)
+    return squares, products[order].view(channels, -1, len(weight))
 
 
-def best_channels(reader: Reader, count: int) -> Tensor:
-    """Return so many channels that explain most of the reader's outputs, sorted, on the CPU."""
+def best_channels(squares: Tensor, products: Tensor, count: int) -> Tensor:
+    """Choose the channels whose entries explain most of the outputs' variance.
+
+    The Schur complements are kept as a Cholesky factor and what is needed of them besides: the
+    diagonal blocks of S and of T T^T.
+
+    Args:
+        squares: (channels, size, channels, size), covariances S of the inputs, where a channel has
+            `size` entries: its taps, say.
+        products: (channels, size, outputs), covariances T of inputs and outputs.
+
+    Returns:
+        (count,), sorted, on the CPU.
+    """
+    channels, size, outputs = products.shape
+    S, T = squares.view(channels * size, -1), products.flatten(0, 1)
+    ridge = RIDGE * S.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+    S_cc = squares.diagonal(dim1=0, dim2=2).movedim(-1, 0) + ridge * torch.eye(size).to(S)
+    TT_cc = products @ products.mT
+    factor, explained = S.new_zeros(len(S), count * size), S.new_zeros(count * size, outputs)
     chosen: list[int] = []
-    for _ in range(count):
-        gains = reader.gains()
+    for i in range(count):
+        gains = torch.cholesky_solve(TT_cc, torch.linalg.cholesky(S_cc))
+        gains = gains.diagonal(dim1=1, dim2=2).sum(dim=1)
         gains[chosen] = -1
-        chosen.append(int(gains.argmax()))
-        reader.take(chosen[-1])
+        c = int(gains.argmax())
+        chosen.append(c)
+        rows, before = slice(c * size, (c + 1) * size), slice(i * size)
+        left, seen = factor[:, before], explained[before]
+        root = torch.linalg.cholesky(S_cc[c])
+        column = S[:, rows] - left @ left[rows].T
+        column[rows] = S_cc[c]  # with the ridge
+        column = torch.linalg.solve_triangular(root.T, column, upper=True, left=False)
+        explains = torch.linalg.solve_triangular(root, T[rows] - left[rows] @ seen, upper=False)
+        crossed = T @ explains.T - left @ (seen @ explains.T)
+        factor[:, i * size : (i + 1) * size] = column
+        explained[i * size : (i + 1) * size] = explains
+        column, crossed = column.view(channels, size, size), crossed.view(channels, size, size)
+        TT_cc += column @ (explains @ explains.T) @ column.mT
+        TT_cc -= crossed @ column.mT + column @ crossed.mT
+        S_cc -= column @ column.mT
+        S_cc[c] = torch.eye(size).to(S)
     return torch.tensor(sorted(chosen))
 
 
@@ -134,6 +140,6 @@ def rebuilding_channels(
             continue
         group = students_group(axis.group, full, kept)
         if group is not None and counts[group] < before[axis.group]:
-            reader = Reader(layer, inputs, axis.channel, seed)
-            chosen[group] = best_channels(reader, counts[group])
+            squares, products = covariances(layer, inputs, axis.channel, seed)
+            chosen[group] = best_channels(squares, products, counts[group])
     return chosen

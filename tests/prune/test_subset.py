@@ -14,7 +14,7 @@ from dcde.prune.cut_channels import narrow
 from dcde.prune.refit import samples, with_norm
 from dcde.prune.repair import repair
 from dcde.prune.shape import narrower_config
-from dcde.prune.subset import POSITIONS, RIDGE, Reader, best_channels, rebuilding_channels
+from dcde.prune.subset import POSITIONS, RIDGE, best_channels, covariances, rebuilding_channels
 from tests.helpers.tiny import model_of, randomize
 
 
@@ -59,7 +59,7 @@ def test_each_choice_leaves_the_least_of_the_outputs_unexplained(
     for _ in range(4):
         left = [c for c in range(12 // heads) if c not in expected]
         expected.append(max(left, key=lambda c: explained([*expected, c])))
-    found = best_channels(Reader(layer, inputs, channel, 3), 4)
+    found = best_channels(*covariances(layer, inputs, channel, 3), 4)
     assert found.tolist() == sorted(expected)
 
 
