@@ -19,6 +19,7 @@ from dcde.model.blocks import (
     ResBlock,
     Residual,
     RMSNorm2d,
+    as_pixel_shuffle,
     without_autocast,
 )
 from dcde.model.spec import HEAD_DIM
@@ -210,8 +211,10 @@ class FusedUpsample(FusedOp):
 
     def __init__(self, up: nn.Module, shortcut: nn.Module | None) -> None:
         super().__init__()
-        assert isinstance(up, ConvPixelShuffle | InterpolateConv)
-        conv = _at_low_resolution(up.conv.conv) if isinstance(up, InterpolateConv) else up.conv.conv
+        if isinstance(up, InterpolateConv):
+            up = as_pixel_shuffle(up)
+        assert isinstance(up, ConvPixelShuffle)
+        conv = up.conv.conv
         if isinstance(shortcut, ChannelDuplicate):
             conv = _with_shortcut(conv, shortcut.repeats)
         # Reorder pixel shuffle's channels (out, dy, dx) to (dy, dx, out): then whole pixels of the
@@ -226,22 +229,6 @@ class FusedUpsample(FusedOp):
         B, H, W, _ = y.shape
         y = y.reshape(B, H, W, 2, -1).transpose(2, 3)  # (B, H, dy, W, (dx, out))
         return _nchw(y.reshape(B, 2 * H, 2 * W, -1))
-
-
-def _at_low_resolution(conv: nn.Conv2d) -> nn.Conv2d:
-    """Turn a 3x3 convolution after nearest upsampling by 2 into one before pixel shuffle.
-
-    An output at (2i + dy) sees the rows (2i + dy - 1 ... 2i + dy + 1) of the upsampled map, which
-    are rows (i - 1, i, i) of the map for dy = 0 and (i, i, i + 1) for dy = 1.
-    """
-    rows = torch.tensor([[[1, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]]).to(
-        conv.weight
-    )  # (dy, row of the map, row of the kernel)
-    low = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 3, padding=1).to(conv.weight)
-    assert conv.bias is not None and low.bias is not None
-    low.weight.data = torch.einsum("dij,ocjk,elk->odecil", rows, conv.weight, rows).flatten(0, 2)
-    low.bias.data = conv.bias.repeat_interleave(4)
-    return low
 
 
 class FusedNorm(FusedOp):

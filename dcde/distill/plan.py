@@ -64,9 +64,16 @@ def check_models(student: DCAEConfig, teacher: DCAEConfig, params: Params) -> No
     Raises:
         UserError: naming the parameter.
     """
+    finest = [m.decoder.first_stage for m in (student, teacher)]
+    if params.distill.freeze_project_out and finest[0] != finest[1]:
+        raise UserError(
+            "distill.freeze_project_out: found true, expected false where prune.depth_list drops "
+            "the finest stage: the output layer is a new one"
+        )
     ours, theirs = (m.decoder.widths[m.decoder.first_stage] for m in (student, teacher))
     tap = params.distill.tap
-    if "feature" in params.loss.weights() and tap != "image" and ours != theirs:
+    same = ours == theirs and finest[0] == finest[1]
+    if "feature" in params.loss.weights() and tap != "image" and not same:
         raise UserError(
             f"distill.tap: found {tap!r}, where the student is {ours} channels wide and the "
             f"teacher {theirs}, so that their features can't be compared: expected 'image', "

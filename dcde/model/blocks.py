@@ -287,6 +287,26 @@ class InterpolateConv(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
+@torch.no_grad()
+def as_pixel_shuffle(up: InterpolateConv) -> ConvPixelShuffle:
+    """Return the same upsampling as a convolution at the low resolution, with as many MACs.
+
+    An output at (2i + dy) sees the rows (2i + dy - 1 ... 2i + dy + 1) of the upsampled map, which
+    are rows (i - 1, i, i) of the map for dy = 0 and (i, i, i + 1) for dy = 1.
+    """
+    conv = up.conv.conv
+    rows = torch.tensor([[[1, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]]).to(
+        conv.weight
+    )  # (dy, row of the map, row of the kernel)
+    shuffled = ConvPixelShuffle(conv.in_channels, conv.out_channels).to(conv.weight)
+    low = shuffled.conv.conv
+    assert conv.bias is not None and low.bias is not None
+    weight = torch.einsum("dij,ocjk,elk->odecil", rows, conv.weight, rows)
+    low.weight.copy_(weight.flatten(0, 2))
+    low.bias.copy_(conv.bias.repeat_interleave(4))
+    return shuffled
+
+
 def build_downsample(
     kind: Literal["ConvPixelUnshuffle", "Conv"], in_channels: int, out_channels: int
 ) -> nn.Module:

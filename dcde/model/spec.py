@@ -155,7 +155,7 @@ class DCAEConfig(BaseModel):
         """Return the same model with another decoder depth list."""
         return self.with_decoder(name, depths=depths)
 
-    def with_decoder(self, name: str, **changes: tuple[int, ...] | None) -> DCAEConfig:
+    def with_decoder(self, name: str, **changes: tuple[int, ...] | str | None) -> DCAEConfig:
         """Return the same model with other fields of the decoder.
 
         Raises:

@@ -34,7 +34,8 @@ class TeacherParams(Section):
 
 class PruneParams(Section):
     depth_list: tuple[Count, ...] = (0, 3, 6, 2, 2)
-    """Blocks that each stage of the student's decoder keeps, finest stage first."""
+    """Blocks that each stage of the student's decoder keeps, finest stage first. 0 for the finest
+    drops the stage: the output layer then doubles the resolution."""
     inner_ratio: tuple[Ratio, ...] | None = (1, 0.25, 0.25, 0.25, 0.25)
     """Share of the channels inside the blocks that each stage keeps; null: as width_list does."""
     width_list: tuple[PositiveInt, ...] | None = None

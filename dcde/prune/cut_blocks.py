@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dcde.model import DCAE, DCAEConfig
-from dcde.model.blocks import OpSequential, RMSNorm2d
+from dcde.model.blocks import (
+    InterpolateConv,
+    OpSequential,
+    Residual,
+    RMSNorm2d,
+    as_pixel_shuffle,
+)
 from dcde.model.dcae import build_on_meta
 from dcde.prune.choose_blocks import Kept
 from dcde.prune.shape import shorter_config
@@ -27,8 +33,10 @@ def cut_blocks(teacher: DCAE, kept: Kept, *, fresh_seed: int | None = None) -> D
     """
     depths = tuple(len(places) for places in kept)
     config = shorter_config(teacher.config, depths)
-    state = teacher.state_dict()
     student = build_on_meta(config)
+    state = teacher.state_dict()
+    if config.decoder.first_stage > teacher.config.decoder.first_stage:
+        state |= _without_finest_stage(teacher, student)
     student.load_state_dict(
         {
             name: state[_teachers_name(name, kept, teacher.config)].clone()
@@ -44,6 +52,22 @@ def cut_blocks(teacher: DCAE, kept: Kept, *, fresh_seed: int | None = None) -> D
                 for block in stage.op_list[config.decoder.first_block(i) :]:
                     draw_weights(block, generator)
     return student.eval()
+
+
+def _without_finest_stage(teacher: DCAE, student: DCAE) -> dict[str, Tensor]:
+    """Return the tensors that change: all upsampling now shuffles pixels, and the output layer does
+    so too. It gives gray until it is repaired or trained."""
+    state: dict[str, Tensor] = {}
+    for i, stage in enumerate(teacher.decoder.stages[:-1]):
+        assert isinstance(stage, OpSequential)
+        first = stage.op_list[0]
+        if isinstance(first, Residual) and isinstance(first.main, InterpolateConv):
+            for name, tensor in as_pixel_shuffle(first.main).state_dict().items():
+                state[f"decoder.stages.{i}.op_list.0.main.{name}"] = tensor
+    for name, parameter in student.decoder.project_out.named_parameters():
+        fill = torch.ones if name == "op_list.0.weight" else torch.zeros  # the norm's
+        state[f"decoder.project_out.{name}"] = fill(parameter.shape)
+    return state
 
 
 def _teachers_name(name: str, kept: Kept, config: DCAEConfig) -> str:

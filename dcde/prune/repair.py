@@ -6,9 +6,9 @@ student to what the student's stream lacks of the teacher's. (Least-squares reco
 al., arXiv 1707.06168; ThiNet, arXiv 1707.06342.) One pass walks the decoder in order, so each
 convolution sees the output of the repaired ones before it and makes up for their errors. The last
 one before dropped blocks also does their work, because its target is the teacher's stream behind
-them. If the stream that the output layer reads is narrower, the last convolution is fitted to the
-teacher's picture. Otherwise that layer stays the teacher's: refitting it gave better pictures
-before distillation and worse ones after it.
+them. If the stream that the output layer reads is narrower, or the finest stage is gone, the last
+convolution is fitted to the teacher's picture. Otherwise that layer stays the teacher's: refitting
+it gave better pictures before distillation and worse ones after it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def repair(
         latents: batches to fit on, (B, latent_channels, h, w), on the models' device.
         seed: of the positions that regressions use.
     """
+    first = student.config.decoder.first_stage
     ours, theirs = branches(student.decoder), branches(teacher.decoder)
+    finer = [b.residual for b in theirs if b.stage < first]
+    theirs = [b for b in theirs if b.stage >= first]
     ends = targets_of(theirs, kept)
     narrower = student.config.decoder.narrower_than(teacher.config.decoder)
     streams = targets = list(latents)
@@ -64,8 +67,10 @@ def repair(
         lacking = [aim - x for aim, x in zip(aims, shortcuts, strict=True)]
         outputs = _refit_writer(branch.residual.main, streams, lacking, seed + i)
         streams = [x + y for x, y in zip(shortcuts, outputs, strict=True)]
-    if ours[-1].stage in narrower:
+    if finer or ours[-1].stage in narrower:
         norm, act, last = student.decoder.project_out.op_list
+        for residual in finer:
+            targets = [residual(x) for x in targets]
         pictures = [teacher.decoder.project_out(x) for x in targets]
         _refit_writer(last, [act(norm(x)) for x in streams], pictures, seed + len(ours))
 

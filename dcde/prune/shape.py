@@ -26,9 +26,11 @@ def student_config(teacher: DCAEConfig, prune: PruneParams) -> DCAEConfig:
 def shorter_config(teacher: DCAEConfig, depth_list: Sequence[int]) -> DCAEConfig:
     """Return the configuration with so many blocks in each stage of the decoder.
 
+    Without the finest stage, all upsampling shuffles pixels, as then the output layer does too.
+
     Raises:
         UserError: for a depth list of the wrong length, deeper than the teacher's, or with 0 blocks
-            in a stage that has some.
+            in a stage that has some and is not the finest.
     """
     depths = teacher.decoder.depths
     found = f"prune.depth_list: found {list(depth_list)}"
@@ -42,11 +44,14 @@ def shorter_config(teacher: DCAEConfig, depth_list: Sequence[int]) -> DCAEConfig
             raise UserError(
                 f"{found}, stage {i} is deeper than the teacher's: expected at most {full}"
             )
-        if student == 0 and full > 0:
+        if student == 0 and full > 0 and i > 0:
             raise UserError(f"{found}, stage {i} is empty: expected at least 1")
     name = f"{teacher.name}-pruned-{'-'.join(map(str, depth_list))}"
     try:
-        return teacher.with_decoder_depths(tuple(depth_list), name)
+        shorter = teacher.with_decoder_depths(tuple(depth_list), name)
+        if shorter.decoder.first_stage > teacher.decoder.first_stage:
+            shorter = shorter.with_decoder(name, upsample="ConvPixelShuffle")
+        return shorter
     except ValidationError as error:
         raise UserError(f"{found}: {error.errors()[0]['msg']}") from None
 
