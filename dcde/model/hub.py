@@ -22,7 +22,8 @@ def repository(source: str) -> str | None:
 def download(name: str, field: str) -> Path:
     """Return the folder of a model (see `HUB_FORM`), from the hub or its cache.
 
-    Only config.json and the weights are downloaded.
+    Only config.json and the weights are downloaded; variants, such as fp16, if there is nothing
+    else.
 
     Raises:
         UserError: naming `field` and the hub's reason.
@@ -33,16 +34,22 @@ def download(name: str, field: str) -> Path:
     if place is None:
         raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
     repo, revision, folder = place.groups()
-    files = [str(Path(folder or "", name)) for name in (CONFIG, WEIGHTS, DIFFUSERS_WEIGHTS)]
+
+    def fetch(*files: str) -> Path:
+        patterns = [str(Path(folder or "", name)) for name in files]
+        snapshot = snapshot_download(repo, revision=revision, allow_patterns=patterns)
+        return Path(snapshot, folder or "")
+
     try:
-        snapshot = snapshot_download(repo, revision=revision, allow_patterns=files)
+        model = fetch(CONFIG, WEIGHTS, DIFFUSERS_WEIGHTS)
+        if (model / CONFIG).is_file() and not any(model.glob("*.safetensors")):
+            fetch("*.safetensors")
     except Exception as error:  # the hub's client raises many types, by transport and version
         raise UserError(
             f"{field}: hf:{name} is not in the hub's cache and can't be downloaded "
             f"({_reason(error)}); connect to the hub, or run `hf download {repo}` on a "
             f"machine that reaches it and set {field} to that folder"
         ) from None
-    model = Path(snapshot, folder or "")
     if not (model / CONFIG).is_file():
         raise UserError(
             f"{field}: hf:{name}: found no {CONFIG} there; if a pipeline has its autoencoder in a "

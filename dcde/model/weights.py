@@ -27,9 +27,12 @@ def weights_file(path: Path) -> Path:
     for name in (WEIGHTS, DIFFUSERS_WEIGHTS):
         if (path / name).is_file():
             return path / name
+    others = sorted(path.glob("*.safetensors"))  # a variant, such as fp16
+    if len(others) == 1:
+        return others[0]
+    found = ", ".join(file.name for file in others) or "no weights"
     raise UserError(
-        f"{path}: found no weights, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}, or the name of "
-        "another file"
+        f"{path}: found {found}, expected {WEIGHTS} or {DIFFUSERS_WEIGHTS}, or the name of one file"
     )
 
 

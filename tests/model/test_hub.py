@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from dcde.base.errors import UserError
 from dcde.model import DCAE
-from dcde.model.checkpoint import save_model
+from dcde.model.checkpoint import read_model, save_model
 from dcde.model.weights import DIFFUSERS_WEIGHTS
+from tests.helpers.distill_run import same_weights
 from tests.helpers.hub_standin import COMMIT, DROP, Hub, hub_environment, serve
 from tests.helpers.tiny import ROOT, run
+
+HALF = "diffusion_pytorch_model.fp16.safetensors"
 
 
 @pytest.fixture
@@ -68,15 +72,20 @@ def test_only_what_is_read_is_downloaded(hub: Hub, tiny_model: DCAE, tmp_path: P
     }
     hub.repos["me/pipeline"] = {"model_index.json": b"{}", **contents(whole, "vae/"), **variants}
     hub.repos["me/whole"] = contents(whole) | {"vae/config.json": b"not read"}
+    hub.repos["me/half"] = {
+        HALF if name == DIFFUSERS_WEIGHTS else name: content
+        for name, content in hub.repos["me/whole"].items()
+    } | {"diffusion_pytorch_model.fp16.bin": b"not read"}
 
     total = float(sum(p.detach().double().sum() for p in tiny_model.parameters()))
-    sources = ["hf:me/pipeline/vae", f"hf:me/pipeline@{COMMIT}/vae", "hf:me/whole"]
-    expected = [f"pipeline {total}", f"pipeline {total}", f"whole {total}"]
+    sources = ["hf:me/pipeline/vae", f"hf:me/pipeline@{COMMIT}/vae", "hf:me/whole", "hf:me/half"]
+    expected = [f"{name} {total}" for name in ("pipeline", "pipeline", "whole", "half")]
     assert each(hub, tmp_path, sources) == expected
     assert sorted(hub.downloads) == sorted(
         [
             *(f"me/pipeline/vae/{name}" for name in ("config.json", DIFFUSERS_WEIGHTS)),
             *(f"me/whole/{name}" for name in ("config.json", DIFFUSERS_WEIGHTS)),
+            *(f"me/half/{name}" for name in ("config.json", HALF)),
         ]
     )
     hub.downloads.clear()
@@ -84,6 +93,16 @@ def test_only_what_is_read_is_downloaded(hub: Hub, tiny_model: DCAE, tmp_path: P
     assert offline == expected and not hub.downloads
     assert missing.startswith("--model: hf:me/other is not in the hub's cache")
     assert "hf download me/other" in missing
+
+
+def test_a_variant_is_read_where_there_is_nothing_else(tiny_model: DCAE, tmp_path: Path) -> None:
+    folder = diffusers_folder(tiny_model, tmp_path / "half")
+    (folder / DIFFUSERS_WEIGHTS).rename(folder / HALF)
+    for path in (folder, folder / HALF):
+        assert same_weights(read_model(path), tiny_model)
+    (folder / HALF.replace("fp16", "bf16")).touch()
+    with pytest.raises(UserError, match=r"half: found .*bf16.*, .*fp16.*, or the name of one file"):
+        read_model(folder)
 
 
 FAULTS = {
