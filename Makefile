@@ -14,7 +14,7 @@ test: .venv/.test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy dcde stages autoencoder benchmarks
 	$(BIN)/lint-imports --no-logo
-	OMP_NUM_THREADS=1 $(IN_VENV) pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(IN_VENV) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,5 @@
 """Small real models and real photos; nothing here needs the internet but `networks`."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,19 +11,24 @@ import pytest
 from dcde.base.errors import UserError
 from dcde.base.files import whole_folder
 from dcde.base.paths import METRIC_NETWORKS
-from dcde.data.folder import Photo
+from dcde.data.check import check_images
+from dcde.data.folder import Photo, list_images
 from dcde.metrics.weights import write_networks
 from dcde.model import DCAE
-from tests.helpers.tiny import ROOT, SKIMAGE_DATA, randomize, tiny_config
+from tests.helpers.hub_standin import Hub, serve
+from tests.helpers.tiny import ROOT, SKIMAGE_DATA, random_model, tiny_config
 
 PHOTO_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first, so that two processes end at about the same time."""
+    items.sort(key=lambda item: item.path.parent.name not in ("pipeline", "train"))
+
+
 @pytest.fixture
 def tiny_model() -> DCAE:
-    model = DCAE(tiny_config())
-    randomize(model)
-    return model.eval()
+    return random_model(tiny_config())
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +42,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photo_list(photos: Path) -> tuple[Photo, ...]:
-    from dcde.data.check import check_images
-    from dcde.data.folder import list_images
-
     return tuple(check_images(list_images(photos)))
 
 
@@ -69,6 +69,12 @@ def in_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium without a window, which logs what pages ask for and complain of."""
     binary, service = shutil.which("chromium"), shutil.which("chromedriver")

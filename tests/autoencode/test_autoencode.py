@@ -1,7 +1,5 @@
 """Training a whole autoencoder: what is trained in a phase, and what must stay as it is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +9,7 @@ import yaml
 
 from dcde.autoencode.phase import check_phases, train_phase
 from dcde.autoencode.start import BRANCH_SCALE, quiet_branches, start_model
-from dcde.autoencode.task import AutoencodeTask, train_part
+from dcde.autoencode.task import AutoencodeTask
 from dcde.base.errors import UserError
 from dcde.commands.preset import merge
 from dcde.data.crops import eval_crops
@@ -21,27 +19,18 @@ from dcde.params.autoencoder import AutoencodeLossParams, AutoencoderParams, Par
 from dcde.params.file import validate
 from dcde.train.losses import build_terms
 from tests.helpers.distill_run import curve, same_weights
-from tests.helpers.tiny import ROOT, randomize, tiny_config
+from tests.helpers.tiny import ROOT, random_model, tiny_config
 
 
-def test_prediction_has_what_the_encoders_terms_need(tiny_model: DCAE) -> None:
-    task, image = AutoencodeTask(tiny_model), torch.rand(2, 3, 32, 32) * 2 - 1
+def test_the_encoders_terms_reach_encoder_and_decoder(tiny_model: DCAE) -> None:
+    task, image = AutoencodeTask(tiny_model.train()), torch.rand(2, 3, 32, 32) * 2 - 1
     prediction = task.predict(task.module, {"image": image})
-    torch.testing.assert_close(prediction.image, tiny_model(image))
-    assert prediction.latent is not None
-    torch.testing.assert_close(prediction.latent, tiny_model.encode(image))
     # The residual stream after stages 1, 2 and 3; the tiny decoder has no stage 0.
     assert [a.shape[1:] for a in prediction.activations] == [(8, 16, 16), (16, 8, 8), (32, 4, 4)]
-
-
-def test_gradients_reach_encoder_and_decoder(tiny_model: DCAE) -> None:
-    task = AutoencodeTask(tiny_model.train())
-    prediction = task.predict(task.module, {"image": torch.rand(2, 3, 32, 32) * 2 - 1})
     loss = AutoencodeLossParams(image=1.0, lpips=0.0, latent=1.0, activation=1.0)
     terms = build_terms(loss, torch.nn.Identity)
     torch.stack([term(prediction) for term in terms.values()]).sum().backward()
-    lacking = [name for name, p in tiny_model.named_parameters() if p.grad is None]
-    assert lacking == []
+    assert all(p.grad is not None for p in tiny_model.parameters())
 
 
 @torch.no_grad()
@@ -57,10 +46,6 @@ def test_quiet_branches_leave_the_stream_nearly_alone(tiny_model: DCAE) -> None:
     quiet = block(x) - x
     torch.testing.assert_close(quiet, loud * (BRANCH_SCALE / scale)[:, None, None])
     assert quiet.norm() < 0.2 * before.norm()
-
-
-OPTIMIZER = {"lr": 3e-4, "betas": [0.9, 0.999], "weight_decay": 0.0, "cosine_t0": 4}
-OPTIMIZER |= {"cosine_t_mult": 1, "eta_min": 0.0, "warmup_steps": 0}
 
 
 def parameters(**phase: Any) -> AutoencoderParams:
@@ -90,21 +75,15 @@ def run_phase(
 
 
 def fresh_model() -> DCAE:
-    model = DCAE(tiny_config())
-    randomize(model)
-    return model
+    return random_model(tiny_config()).train()
 
 
+MIDDLE = ("encoder.stages.3.", "encoder.project_out.", "decoder.project_in.", "decoder.stages.3.")
 TRAINED = {
-    "all": {"encoder.", "decoder."},
-    "decoder": {"decoder."},
-    "middle": {
-        "encoder.stages.3.",
-        "encoder.project_out.",
-        "decoder.project_in.",
-        "decoder.stages.3.",
-    },
-    "head": {"decoder.stages.1.", "decoder.project_out."},
+    "all": ("encoder.", "decoder."),
+    "decoder": ("decoder.",),
+    "middle": MIDDLE,
+    "head": ("decoder.stages.1.", "decoder.project_out."),
 }
 
 
@@ -121,34 +100,18 @@ def test_a_phase_moves_its_part_and_nothing_else(
         for name, tensor in model.state_dict().items()
         if not torch.equal(tensor, before.state_dict()[name])
     ]
-    prefixes = tuple(TRAINED[part])
+    prefixes = TRAINED[part]
     assert moved and all(name.startswith(prefixes) for name in moved)
     assert all(any(name.startswith(prefix) for name in moved) for prefix in prefixes)
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     assert trained == {n for n, _ in before.named_parameters() if n.startswith(prefixes)}
-    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [
-        "epoch_001.jpg",
-        "epoch_002.jpg",
-    ]
+    pictures = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert pictures == ["epoch_001.jpg", "epoch_002.jpg"]
     assert list(curve(tmp_path, "validation/psnr_db")) == [3, 7]
 
 
-def test_training_makes_the_pictures_better(
-    photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path
-) -> None:
-    params = parameters(
-        epochs=4, samples_per_epoch=80, ema=0.0, optimizer={**OPTIMIZER, "lr": 3e-3}
-    )
-    run_phase(fresh_model(), params, photo_list, networks, tmp_path)
-    scores = list(curve(tmp_path, "validation/psnr_db").values())
-    assert scores[-1] > scores[0] + 1
-
-
 def test_an_interrupted_phase_ends_as_one_that_was_not(
-    photo_list: tuple[Photo, ...],
-    networks: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    photo_list: tuple[Photo, ...], networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = parameters()
     whole = run_phase(fresh_model(), params, photo_list, networks, tmp_path / "whole")
@@ -161,12 +124,6 @@ def test_an_interrupted_phase_ends_as_one_that_was_not(
     cut = run_phase(fresh_model(), params, photo_list, networks, tmp_path / "cut")
     assert same_weights(whole, cut)
     assert curve(tmp_path / "whole", "loss/total") == curve(tmp_path / "cut", "loss/total")
-
-
-def test_blocks_are_computed_again_where_memory_is_short() -> None:
-    model = fresh_model()
-    train_part(model, "all", checkpoint_activations=True)
-    assert all(stage.recompute for stage in (*model.encoder.stages, *model.decoder.stages))
 
 
 def test_start_is_an_architecture_or_a_model(tmp_path: Path) -> None:
@@ -193,25 +150,13 @@ CROPS_OF_36 = {"image_size": 36, "short_side": [36, 64], "flip": True}
         ),
         ({"phase2": {"crops": CROPS_OF_36}}, r"phase2\.crops\.image_size: found 36"),
         ({"data": {"eval_size": 40}}, r"data\.eval_size: found 40"),
-        (
-            {"phase3": {"samples_per_epoch": 2}},
-            r"phase3\.batch_size: found 4, expected",
-        ),
-        pytest.param(
-            {"phase1": {"precision": "fp16"}},
-            r"precision: found 'fp16', but no GPU",
-            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16"),
-        ),
+        ({"phase3": {"samples_per_epoch": 2}}, r"phase3\.batch_size: found 4, expected"),
     ],
 )
 def test_what_would_stop_a_run_is_known_before_it(changes: dict[str, Any], message: str) -> None:
     raw = yaml.safe_load((ROOT / "autoencoder/params.yaml").read_text())
-    check_phases(AutoencoderParams.model_validate(raw))
+    left_out = {"phase2": {"epochs": 0, "crops": CROPS_OF_36}}  # which stops nothing
+    for right in ({}, left_out):
+        check_phases(AutoencoderParams.model_validate(merge(raw, right)))
     with pytest.raises(UserError, match=message):
         check_phases(validate(merge(raw, changes), AutoencoderParams, where="params.yaml"))
-
-
-def test_a_phase_that_is_left_out_stops_nothing() -> None:
-    raw = yaml.safe_load((ROOT / "autoencoder/params.yaml").read_text())
-    left_out = {"phase2": {"epochs": 0, "crops": CROPS_OF_36}}
-    check_phases(AutoencoderParams.model_validate(merge(raw, left_out)))

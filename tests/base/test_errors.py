@@ -1,7 +1,5 @@
 """What ends a command ends it in one line."""
 
-from __future__ import annotations
-
 import errno
 import getpass
 import pwd
@@ -45,23 +43,17 @@ def test_a_user_without_home_and_name(
     assert capsys.readouterr().err.startswith("error: this user has no home directory or no name")
 
 
-KILLED = (
-    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
-    "workers are out of shared memory. Please try to raise your shared memory limit."
-)
-FULL = (
-    "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...\nRuntimeError: "
-    "unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)\n"
-)
-NO_PLACE = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+SHARED = "runtime.workers: the processes that load images are out of shared"
+FULL = "unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left\n"
+NO_PLACE = "No usable temporary directory found in ['/tmp']"
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (RuntimeError(KILLED), "runtime.workers: the processes that load images are out of shared"),
-        (RuntimeError(FULL), "runtime.workers: the processes that load images are out of shared"),
-        (NO_PLACE, "No usable temporary directory found in ['/tmp']; set TMPDIR"),
+        (RuntimeError("DataLoader's workers are out of shared memory. Please raise it."), SHARED),
+        (RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{FULL}"), SHARED),
+        (FileNotFoundError(errno.ENOENT, NO_PLACE), f"{NO_PLACE}; set TMPDIR"),
     ],
 )
 def test_errors_of_libraries_become_one_line(

@@ -1,7 +1,5 @@
 """Packages and teachers from elsewhere: pinned, checked, and clear about being offline."""
 
-from __future__ import annotations
-
 import io
 import sys
 import tarfile

@@ -1,7 +1,5 @@
 """Files and folders that appear whole, also where several processes write the same ones."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,10 +1,6 @@
 """Files of tensors that can't be read are named in one line."""
 
-from __future__ import annotations
-
 import os
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,19 +14,7 @@ from dcde.base.tensors import read_tensors
 from dcde.metrics.inception import load_inception
 from dcde.metrics.lite0 import load_lite0
 from dcde.metrics.lpips import load_lpips
-from tests.helpers.tiny import run
-
-READ_AS_ANOTHER = """
-import os, sys
-from pathlib import Path
-from dcde.base.errors import one_line_errors
-from dcde.base.tensors import read_tensors
-os.setgroups([])
-os.setgid(12345)
-os.setuid(12345)
-with one_line_errors():
-    read_tensors(Path(sys.argv[1]))
-"""
+from tests.helpers.users import another_user, open_to_others
 
 
 @pytest.mark.parametrize("read", [read_tensors, load_lpips, load_lite0, load_inception])
@@ -40,16 +24,13 @@ def test_a_damaged_file(read: Callable[[Path], Any], tmp_path: Path) -> None:
         read(tmp_path / "x.safetensors")
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs a second user")
-def test_a_file_for_its_owner_alone() -> None:
-    with tempfile.TemporaryDirectory() as folder:  # tmp_path is private
-        path = Path(folder, "x.safetensors")
-        save_file({"x": torch.zeros(1)}, path)
-        path.chmod(0o600)
-        os.chmod(folder, 0o755)
-        assert read_tensors(path)
-        done = run([sys.executable, "-c", READ_AS_ANOTHER, str(path)], Path.cwd())
-    assert (
-        done.stderr
-        == f"error: {path}: permission denied; its owner can allow it with `chmod a+r`\n"
-    )
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_a_file_for_its_owner_alone(tmp_path: Path) -> None:
+    open_to_others(tmp_path)
+    path = tmp_path / "x.safetensors"
+    save_file({"x": torch.zeros(1)}, path)
+    path.chmod(0o600)
+    assert read_tensors(path)
+    denied = r"x\.safetensors: permission denied; its owner can allow it with `chmod a\+r`$"
+    with another_user(), pytest.raises(UserError, match=denied):
+        read_tensors(path)

@@ -1,7 +1,5 @@
 """The tables of ideas, and the runner that goes through them."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +8,6 @@ import pytest
 import yaml
 
 from benchmarks import ideas
-from benchmarks.frontier import MEASURED, frontier_figure
-from dcde.base.results import read_table
 from dcde.params.pipeline import Params
 from tests.helpers.tiny import ROOT
 
@@ -46,16 +42,3 @@ def test_rows_in_the_file_do_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     with out.open() as file:
         rows = [(row["row"], row["seed"]) for row in csv.DictReader(file)]
     assert rows == [(first, "0"), (second, "0"), (first, "1")]
-
-
-def test_the_frontier_has_all_students_as_means_over_seeds() -> None:
-    measured = read_table(MEASURED)
-    rows = yaml.safe_load((ideas.TABLES / "frontier.yaml").read_text())["rows"]
-    assert {row["row"] for row in measured} == rows.keys()
-    lpips, _ = frontier_figure(measured).axes
-    labels = {line.get_label(): line for line in lpips.containers}
-    assert len(labels) == 4 and lpips.get_title().startswith("LPIPS")
-    seeds = [float(row["lpips_gap"]) for row in measured if row["row"] == "ours, 30%"]
-    line = labels["ours, evaluation crops"][0]
-    assert list(line.get_xdata()) == sorted(line.get_xdata()) and len(line.get_xdata()) == 5
-    assert sum(seeds) / len(seeds) == pytest.approx(line.get_ydata()[3])

@@ -1,7 +1,5 @@
 """Crops of photos: drawn from the seed, or fixed and cut as the field does."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which files of a folder are its images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -52,22 +50,21 @@ def test_other_files_are_counted_by_suffix(
     assert capsys.readouterr().out == ""
 
 
+NO_PARTS = "no train/ and val/: some of all photos are for evaluation"
 SPLITS = {
     "train validation test": "train/ for training, validation/ for evaluation, test/ left out",
     "Train VAL": "Train/ for training, VAL/ for evaluation",
     "training dev labels": "training/ for training, dev/ for evaluation, labels/ left out",
-    "train2017 val2017 test2017": (
-        "train2017/ for training, val2017/ for evaluation, test2017/ left out"
-    ),
+    "train2017 val2017": "train2017/ for training, val2017/ for evaluation",
     "train val validation": "train/ for training, val/, validation/ for evaluation",
     "train Test": "train/ for training, Test/ for evaluation",
     "train val .test": "train/ for training, val/ for evaluation",
     "a b c d e train valid": (
         "train/ for training, valid/ for evaluation, a/, b/, c/, 2 other folders left out"
     ),
-    "bus car train": "no train/ and val/: some of all photos are for evaluation",
-    "testimony training_wheels": "no train/ and val/: some of all photos are for evaluation",
-    "": "no train/ and val/: some of all photos are for evaluation",
+    "bus car train": NO_PARTS,
+    "testimony training_wheels": NO_PARTS,
+    "": NO_PARTS,
 }
 
 
@@ -78,11 +75,9 @@ def test_usual_folder_names_are_recognized(folders: str, tmp_path: Path) -> None
     picture(tmp_path / "val.png")
     found = parts(tmp_path)
     assert found.said == SPLITS[folders]
-    uses = [[f"{path.name}/" for path in use] for use in (found.train, found.val)]
+    train, val = (", ".join(f"{path.name}/" for path in use) for use in (found.train, found.val))
     if found.val:
-        assert found.said.startswith(
-            f"{', '.join(uses[0])} for training, {', '.join(uses[1])} for evaluation"
-        )
+        assert found.said.startswith(f"{train} for training, {val} for evaluation")
     else:
         assert found.train == [tmp_path]
 

@@ -1,7 +1,5 @@
 """Scores after each epoch, and how a run ends."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from dcde.model.checkpoint import read_model, save_model
 from dcde.train.run_state import finish_run
 from dcde.train.scores import mean_scores
 from tests.helpers.distill_run import CROPS, same_weights
-from tests.helpers.tiny import randomize, tiny_config
+from tests.helpers.tiny import random_model, tiny_config
 
 Photos = tuple[Photo, ...]
 
@@ -45,13 +43,6 @@ def test_scores_are_those_that_eval_would_give(
     assert scores == pytest.approx({k: sum(v) / len(v) for k, v in expected.items()}, rel=1e-4)
 
 
-def students(count: int) -> list[DCAE]:
-    made = [DCAE(tiny_config()) for _ in range(count)]
-    for i, student in enumerate(made):
-        randomize(student, seed=i)
-    return made
-
-
 def full_disk(*_: Any) -> None:
     raise OSError(28, "No space left on device")
 
@@ -59,7 +50,7 @@ def full_disk(*_: Any) -> None:
 def test_an_end_that_fails_loses_neither_the_run_nor_the_last_student(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, new = students(2)
+    old, new = (random_model(tiny_config(), seed) for seed in (0, 1))
     out, state_dir, kept = tmp_path / "student", tmp_path / "state", tmp_path / "plots"
     save_model(old, out)
     (state_dir / "live").mkdir(parents=True)

@@ -3,8 +3,6 @@
 A page's blocks run in its order, in a folder with models of the bundled teacher's kind and photos.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,12 @@ from dcde.commands.app import app
 from dcde.data.crops import eval_crops
 from dcde.data.folder import Photo
 from dcde.data.manifest import Manifest
-from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
 from dcde.model.diffusers_peer import diffusers_model
 from dcde.model.sources import load_model
 from tests.helpers.markdown import PAGES, Block, Command, block_commands, blocks
 from tests.helpers.sana import SETTINGS, diffusers, sana_pipeline
-from tests.helpers.tiny import randomize
+from tests.helpers.tiny import random_model
 
 BUNDLED = "bundled:dc-ae-f16c16-photos"
 
@@ -67,10 +64,8 @@ def place(
     teacher = load_model(BUNDLED)
     cut = {"depths": (0, 1, 1, 1, 1), "inner_widths": (16, 8, 16, 128, 128)}
     decoder = teacher.config.decoder.model_copy(update=cut)
-    student = DCAE(teacher.config.model_copy(update={"decoder": decoder}))
-    randomize(student)
     save_model(teacher, TEACHER)
-    save_model(student.eval(), STUDENT)
+    save_model(random_model(teacher.config.model_copy(update={"decoder": decoder})), STUDENT)
     METRIC_NETWORKS.symlink_to(networks)
     sana_pipeline(diffusers_model(teacher)).save_pretrained("sana")
     picture = Image.open(photo_list[0].path).resize((160, 120))

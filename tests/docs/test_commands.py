@@ -1,7 +1,5 @@
 """Programs accept every command in the documents, and parameters exist and accept their values."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import shlex

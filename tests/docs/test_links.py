@@ -1,7 +1,5 @@
 """Links lead somewhere, files that pages name exist, and the README leads to every page."""
 
-from __future__ import annotations
-
 import re
 
 from tests.helpers.markdown import PAGES, anchors, links, prose

@@ -1,7 +1,5 @@
 """The code prints the `error:` lines of docs/troubleshooting.md, with names filled in."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

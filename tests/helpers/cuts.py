@@ -1,14 +1,12 @@
-"""What tests of pruning share: channels and blocks that do nothing, and LPIPS without weights."""
-
-from __future__ import annotations
-
-import warnings
+"""Channels that do nothing."""
 
 import torch
-from torch import nn
 
 from dcde.model import DCAE
-from dcde.prune.choose_channels import Channels, axes
+from dcde.prune.choose_channels import Channels, axes, group_sizes
+
+KINDS = [("R", "bn2d"), ("R", "trms2d"), ("E", "trms2d"), ("S", "trms2d")]
+"""Kinds of blocks, with their norms."""
 
 
 def at_random(sizes: dict[str, int], counts: dict[str, int]) -> Channels:
@@ -24,6 +22,14 @@ def without(sizes: dict[str, int], kept: Channels) -> Channels:
         g: torch.tensor(sorted(set(range(sizes[g])) - set(k.tolist()))).long()
         for g, k in kept.items()
     }
+
+
+def kill_half_inside(model: DCAE) -> dict[str, int]:
+    """Make half of the channels inside the blocks zero; return how many each group has left."""
+    sizes = group_sizes(model.config.decoder)
+    half = {g: n // 2 if g.endswith("inner") else n for g, n in sizes.items()}
+    kill(model, without(sizes, at_random(sizes, half)))
+    return half
 
 
 def kill(model: DCAE, dead: Channels) -> None:
@@ -46,13 +52,3 @@ def kill(model: DCAE, dead: Channels) -> None:
             else:  # one kernel for all pixels
                 centre, fed = conv.weight[:, :, 1, 1], fed.mean(dim=1)
             centre[dead[f"stage{i}"]] -= fed[dead[f"stage{i}"]]
-
-
-def random_lpips() -> nn.Module:
-    """LPIPS with random convolutions: enough to compare images."""
-    from lpips import LPIPS
-
-    torch.manual_seed(0)
-    with warnings.catch_warnings():  # of arguments that torchvision has renamed
-        warnings.simplefilter("ignore", UserWarning)
-        return LPIPS(pretrained=False, pnet_rand=True, verbose=False).requires_grad_(False)

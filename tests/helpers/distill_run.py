@@ -5,8 +5,6 @@ python -m tests.helpers.distill_run STATE_DIR CACHE_DIR OUT PHOTO_FOLDER [ARGUME
 "{rank}" in STATE_DIR is the number of the process, so that each can have a disk of its own.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -19,10 +17,11 @@ import torch
 from torch import nn
 
 from dcde.base.errors import one_line_errors
-from dcde.base.processes import process_state, shared_run
+from dcde.base.processes import make_accelerator, process_state, shared_run
 from dcde.data.check import check_images
 from dcde.data.folder import Photo, list_images
 from dcde.distill.distill import distill
+from dcde.distill.task import DistillTask
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
 from dcde.params.pipeline import DistillParams, LossParams, Params
@@ -31,10 +30,12 @@ from dcde.prune.cut_blocks import cut_blocks
 from dcde.prune.cut_channels import narrow as cut_narrow
 from dcde.prune.shape import narrower_config
 from dcde.train import trainer
-from tests.helpers.tiny import randomize, tiny_config
+from dcde.train.learner import Batch, Learner, build_learner
+from tests.helpers.tiny import random_model, tiny_config
 
 OPTIMIZER = OptimizerParams(cosine_t0=2)
-LOSS = {"feature": 1.0, "image": 1.0, "gamma": 0.1}
+LOSS = {"feature": 1.0, "image": 1.0}
+GAN_LOSS = LOSS | {"gamma": 0.1}
 CROPS = CropParams(image_size=32, short_side=(32, 64))
 
 
@@ -45,8 +46,8 @@ def loss_params(terms: dict[str, float]) -> LossParams:
 
 def distill_params(**changes: Any) -> DistillParams:
     values = {
-        "epochs": 3,
-        "samples_per_epoch": 80,
+        "epochs": 2,
+        "samples_per_epoch": 40,
         "ema": 0.9,
         "crops": CROPS,
         "crops_per_image": 4,
@@ -58,8 +59,7 @@ def distill_params(**changes: Any) -> DistillParams:
 
 def models(norm: Literal["bn2d", "trms2d"] = "bn2d", *, narrow: bool = False) -> tuple[DCAE, DCAE]:
     """A teacher of random weights and its pruned student, of fewer blocks or of fewer channels."""
-    teacher = DCAE(tiny_config(norm=norm))
-    randomize(teacher)
+    teacher = random_model(tiny_config(norm=norm)).train()
     if not narrow:
         return teacher, cut_blocks(teacher, ((), (0,), (0,), (0,)))
     config = narrower_config(teacher.config, (4, 4, 8, 32), None)
@@ -115,6 +115,27 @@ def run_distill(
     return teacher, student
 
 
+def learner(
+    loss: dict[str, float], *, grad_clip: float = 0.0, **changes: Any
+) -> tuple[Learner, Batch]:
+    """What takes the small run's steps, and a batch of two."""
+    teacher, student = models()
+    student.requires_grad_(False).decoder.requires_grad_(True)
+    made = build_learner(
+        DistillTask(student.decoder, teacher.decoder, "act"),
+        loss_params(loss),
+        distill_params(**changes),
+        OPTIMIZER,
+        make_accelerator("fp32"),
+        lpips_metric=nn.Identity,
+        gan=(10, "bce", OPTIMIZER),
+        seed=0,
+        grad_clip=grad_clip,
+    )
+    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    return made, {"pixels": pixels, "latent": torch.randn(2, 4, 4, 4)}
+
+
 def curve(folder: Path, name: str) -> dict[int, float]:
     """Step to value of a curve that the run in `folder` has logged."""
     with (folder / f"live/plots/metrics/{name}.tsv").open() as file:
@@ -145,3 +166,5 @@ if __name__ == "__main__":
         _, trained = run_distill(found, state_dir, cache_dir=cache_dir, **arguments)
         if process_state().is_main_process:
             save_model(trained, out)
+    # Processes that don't take leave are aborted now and then.
+    assert not torch.distributed.is_initialized()

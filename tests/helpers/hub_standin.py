@@ -1,7 +1,5 @@
 """A stand-in of the Hugging Face hub on loopback: as much of its HTTP interface as models need."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

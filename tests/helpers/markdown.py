@@ -1,7 +1,5 @@
 """Take the documents apart: blocks of code, commands, headings, links."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator

@@ -1,13 +1,10 @@
 """The published architectures, thin and shallow, to compare implementations on."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor
 
-from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig, zoo_config
-from tests.helpers.tiny import randomize
+from dcde.model import DCAEConfig, zoo_config
 
 
 def scaled_down(name: str, latent_channels: int) -> DCAEConfig:
@@ -19,24 +16,11 @@ def scaled_down(name: str, latent_channels: int) -> DCAEConfig:
     def shallow(depths: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(min(d, 2) for d in depths)
 
-    return DCAEConfig(
-        name=name,
-        latent_channels=latent_channels,
-        encoder=EncoderConfig(
-            **{
-                **full.encoder.model_dump(),
-                "widths": widths,
-                "depths": shallow(full.encoder.depths),
-            }
-        ),
-        decoder=DecoderConfig(
-            **{
-                **full.decoder.model_dump(),
-                "widths": widths,
-                "depths": shallow(full.decoder.depths),
-            }
-        ),
-    )
+    sides = {
+        side: whole.model_copy(update={"widths": widths, "depths": shallow(whole.depths)})
+        for side, whole in (("encoder", full.encoder), ("decoder", full.decoder))
+    }
+    return full.model_copy(update={"latent_channels": latent_channels, **sides})
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
@@ -49,12 +33,6 @@ PEERS = [
     ("dc-ae-f64c128-in-1.0", 64),
     ("dc-ae-lite-f32c32", 32),
 ]
-
-
-def random_model(name: str, latent_channels: int) -> DCAE:
-    model = DCAE(scaled_down(name, latent_channels))
-    randomize(model)
-    return model.eval()
 
 
 def peer(config: DCAEConfig) -> Any:

@@ -1,11 +1,7 @@
 """Small ICC profiles, written from their numbers."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Mapping
-
-import numpy as np
 
 D50 = (0.9642, 1.0, 0.8249)
 
@@ -42,17 +38,3 @@ DISPLAY_P3 = icc_profile(
     },
 )
 LINEAR_GRAY = icc_profile(b"GRAY", {b"wtpt": _xyz(D50), b"kTRC": b"curv" + bytes(8)})
-
-
-def cmyk_profile(lab: np.ndarray) -> bytes:
-    """A CMYK profile from the color of each mixture of full inks.
-
-    Args:
-        lab: (2, 2, 2, 2, 3), by cyan, magenta, yellow and black.
-    """
-    curve = struct.pack(">256H", *(257 * i for i in range(256)))
-    colors = lab * (65280 / 100, 256, 256) + (0, 32768, 32768)  # 16-bit Lab of lut16
-    unit = _fixed((1, 0, 0, 0, 1, 0, 0, 0, 1))
-    lut = b"mft2" + bytes(4) + bytes((4, 3, 2, 0)) + unit + struct.pack(">HH", 256, 256)
-    lut += 4 * curve + colors.round().astype(">u2").tobytes() + 3 * curve
-    return icc_profile(b"CMYK", {b"wtpt": _xyz(D50), b"A2B0": lut, b"A2B1": lut}, b"Lab ")

@@ -1,7 +1,5 @@
 """Metrics that are quick where their value does not matter."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +36,8 @@ def measure(
     lpips_metric: nn.Module | None = None,
     networks: Sequence[FrechetNetwork] = (),
     batch_size: int = 4,
-) -> Evaluation:
-    result = evaluate(
+) -> Evaluation | None:
+    return evaluate(
         models,
         crops,
         lpips_metric=lpips_metric or MeanDistance(),
@@ -49,5 +47,3 @@ def measure(
         device=CPU,
         state_dir=folder / "state",
     )
-    assert result is not None
-    return result

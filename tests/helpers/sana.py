@@ -1,7 +1,5 @@
 """A Sana pipeline of diffusers' own classes, with random weights."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Small real models, and running a command as a user would."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path
@@ -54,6 +52,12 @@ def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model
 
 
+def random_model(config: DCAEConfig, seed: int = 0) -> DCAE:
+    model = DCAE(config)
+    randomize(model, seed)
+    return model.eval()
+
+
 def compiled(model: torch.nn.Module, part: str) -> Any:
     """A model with torch.compile around a part of it; "": around all of it."""
     if not part:
@@ -83,6 +87,4 @@ def model_of(kinds: Any = "RES", norm: Any = "trms2d", upsample: Any = "ConvPixe
             upsample=upsample,
         ),
     )
-    model = DCAE(config)
-    randomize(model)
-    return model.eval()
+    return random_model(config)

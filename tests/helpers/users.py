@@ -1,7 +1,5 @@
 """Another user of the machine, as whom we own nothing."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +15,13 @@ def open_to_others(tmp_path: Path) -> None:
 
 
 @contextmanager
-def another_user(umask: int = 0o022) -> Iterator[None]:
+def another_user() -> Iterator[None]:
     """Become a user who owns nothing, if we are root."""
-    us, before = os.geteuid(), os.umask(umask)
-    if us == 0:
-        os.seteuid(12345)
+    root = os.geteuid() == 0
+    if root:
+        os.setresuid(12345, 12345, 0)
     try:
         yield
     finally:
-        os.seteuid(us)
-        os.umask(before)
+        if root:
+            os.setresuid(0, 0, 0)

@@ -1,7 +1,5 @@
 """Frechet distances: the formula, the networks, and statistics on disk."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +72,9 @@ def test_statistics_survive_the_disk_as_pytorch_fid_reads_them(tmp_path: Path) -
 GOOD = {"mu": np.zeros(4), "sigma": np.eye(4)}
 BAD_STATISTICS: list[tuple[dict[str, Any], str]] = [
     ({**GOOD, "mu": np.zeros(3)}, r"mu has shape \[3\], expected \[4\]: .* another network"),
-    ({**GOOD, "sigma": np.eye(3)}, r"sigma has shape \[3, 3\], expected \[4, 4\]"),
     ({**GOOD, "resolution": 256}, "statistics of pictures of 256 px, expected 512 px"),
     ({"mean": np.zeros(4)}, "found mean, expected mu and sigma"),
     ({**GOOD, "mu": np.full(4, np.nan)}, "mu has entries that are not finite numbers"),
-    ({**GOOD, "mu": np.full(4, "a")}, "mu has entries that are not finite numbers"),
     ({**GOOD, "resolution": "large"}, "statistics of pictures of large px, expected 512 px"),
     ({**GOOD, "mu": np.array([{}])}, "not a whole npz file"),  # would need unpickling
 ]

@@ -1,7 +1,6 @@
 """Models on disk: three layouts, exact errors, and no half-written folder."""
 
-from __future__ import annotations
-
+import copy
 import json
 import sys
 from pathlib import Path
@@ -20,12 +19,9 @@ from dcde.model.diffusers_peer import diffusers_model
 from dcde.model.sources import load_model
 from dcde.model.weights import weights_file
 from dcde.train.run_state import atomic_torch_save
-from tests.helpers.tiny import ROOT, compiled, randomize, run, tiny_config
-
-
-def same_weights(a: DCAE, b: DCAE) -> bool:
-    left, right = a.state_dict(), b.state_dict()
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+from tests.helpers.distill_run import same_weights
+from tests.helpers.peers import peer, relative_error, scaled_down
+from tests.helpers.tiny import ROOT, compiled, randomize, run
 
 
 def test_round_trip_is_exact(tiny_model: DCAE, tmp_path: Path) -> None:
@@ -42,12 +38,10 @@ def test_round_trip_is_exact(tiny_model: DCAE, tmp_path: Path) -> None:
 def test_compiled_models_are_saved_as_plain_ones(
     layout: Layout, part: str, tiny_model: DCAE, tmp_path: Path
 ) -> None:
-    expected = {key: tensor.clone() for key, tensor in tiny_model.state_dict().items()}
+    expected = copy.deepcopy(tiny_model)
     save_model(compiled(tiny_model, part), tmp_path / "model", layout)
     assert not any("_orig_mod" in key for key in load_file(weights_file(tmp_path / "model")))
-    found = read_model(tmp_path / "model").state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert same_weights(read_model(tmp_path / "model"), expected)
 
 
 @pytest.mark.parametrize("part", ["decoder", "decoder.up_blocks.1"])
@@ -104,9 +98,7 @@ def test_each_field_of_diffusers_config_is_read(
     name: str, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     diffusers = pytest.importorskip("diffusers")
-    from tests.helpers.peers import peer, relative_error, scaled_down
-
-    config = dict(peer(scaled_down(name, 32)).config)
+    config = peer(scaled_down(name, 32)).config
     known = {key: value for key, value in config.items() if not key.startswith("_")}
     theirs = diffusers.AutoencoderDC(**known | changes).eval()
     randomize(theirs)
@@ -130,11 +122,7 @@ def test_each_field_of_diffusers_config_is_read(
         ("encoder_out_shortcut", False, "encoder_out_shortcut: found False, expected True"),
         ("decoder_in_shortcut", False, "decoder_in_shortcut: found False, expected True"),
         ("decoder_block_types", "VitBlock", "decoder_block_types: found 'VitBlock', expected"),
-        (
-            "encoder_qkv_multiscales",
-            [[], [], [], [3], [5], [5]],
-            r"encoder_qkv_multiscales: found \[3\], expected \[\] or \[5\]",
-        ),
+        ("encoder_qkv_multiscales", [[], [], [], [3], [5], [5]], r"multiscales: found \[3\], exp"),
         ("upsample_block_type", "nearest", "upsample_block_type: found 'nearest', expected"),
         ("downsample_block_type", "pool", "downsample_block_type: found 'pool', expected"),
         ("decoder_act_fns", "gelu", "acts"),
@@ -180,12 +168,8 @@ FIRST = "encoder.project_in.conv.conv.weight"
     [
         ({FIRST: None}, f"tensor {FIRST} is missing"),
         ({FIRST: torch.zeros(1, 1)}, rf"tensor {FIRST} has shape \[1, 1\], expected \[2, "),
-        ({FIRST: torch.zeros(2, 3, 3, 3).log()}, f"{FIRST} has values that are not finite"),
         ({FIRST: torch.full((2, 3, 3, 3), torch.nan)}, f"{FIRST} has values that are not finite"),
-        (
-            {FIRST: torch.zeros(2, 3, 3, 3, dtype=torch.int8)},
-            rf"{FIRST} is torch\.int8, expected floating-point numbers",
-        ),
+        ({FIRST: torch.zeros(2, 3, 3, 3).to(torch.int8)}, rf"{FIRST} is torch\.int8, expected"),
         ({"decoder.more": torch.zeros(1)}, "tensor decoder.more is not part of the model"),
     ],
 )
@@ -198,15 +182,6 @@ def test_wrong_tensors_are_named(
     save_file({key: tensor for key, tensor in changed.items() if tensor is not None}, weights)
     with pytest.raises(UserError, match=message):
         read_model(tmp_path / "model")
-
-
-def test_truncated_weights_are_refused(tiny_model: DCAE, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    save_model(tiny_model, folder)
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model\.safetensors: not a whole safetensors file"):
-        read_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -242,36 +217,23 @@ import resource, sys
 from pathlib import Path
 import torch
 from dcde.base.errors import one_line_errors
-from dcde.model import DCAE
-from dcde.model.checkpoint import save_model
 from dcde.train.run_state import atomic_torch_save
-from tests.helpers.tiny import tiny_config
-what, path = sys.argv[1], Path(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 with one_line_errors():
-    if what == "model":
-        save_model(DCAE(tiny_config()), path)
-    else:
-        atomic_torch_save({"x": torch.zeros(100_000)}, path)
+    atomic_torch_save({"x": torch.zeros(100_000)}, Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("what", ["model", "state"])
-def test_full_disk_leaves_what_was_there(what: str, tmp_path: Path) -> None:
-    path, before = tmp_path / what, DCAE(tiny_config())
-    if what == "model":
-        save_model(before, path)
-    else:
-        atomic_torch_save({"x": torch.ones(3)}, path)
-    done = run([sys.executable, "-c", SAVE, what, str(path)], ROOT)
+def test_full_disk_leaves_the_state_that_was_there(tmp_path: Path) -> None:
+    """And the model: tests/distill/test_validation.py."""
+    path = tmp_path / "state"
+    atomic_torch_save({"x": torch.ones(3)}, path)
+    done = run([sys.executable, "-c", SAVE, str(path)], ROOT)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {path}: can't be written")
     assert len(done.stderr.splitlines()) == 1
-    if what == "model":
-        assert same_weights(read_model(path), before)
-    else:
-        assert torch.equal(torch.load(path, weights_only=True)["x"], torch.ones(3))
-    assert [p.name for p in tmp_path.iterdir()] == [what]
+    assert torch.equal(torch.load(path, weights_only=True)["x"], torch.ones(3))
+    assert [p.name for p in tmp_path.iterdir()] == ["state"]
 
 
 def test_kill_between_the_renames_loses_nothing(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
 """Counts against formulas by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn
 
 from dcde.model import DecoderConfig, zoo_config
-from dcde.model.costs import count_macs, saved_percent, static_costs
+from dcde.model.costs import count_macs, static_costs
 
 
 def test_macs_by_hand() -> None:
@@ -15,13 +13,6 @@ def test_macs_by_hand() -> None:
     assert count_macs(conv, torch.zeros(1, 8, 10, 12)) == 10 * 12 * 8 * 16 * 9
     grouped = nn.Conv2d(8, 8, 5, padding=2, groups=8)
     assert count_macs(grouped, torch.zeros(1, 8, 10, 12)) == 10 * 12 * 8 * 25
-
-
-def test_what_is_saved_in_percent() -> None:
-    saved = saved_percent(
-        {"decoder_macs": 20, "total_macs": 40}, {"decoder_macs": 80, "total_macs": 100}
-    )
-    assert saved == {"decoder_macs_saved_percent": 75, "total_macs_saved_percent": 60}
 
 
 def decoder_macs_by_hand(config: DecoderConfig, latent_channels: int, side: int) -> int:

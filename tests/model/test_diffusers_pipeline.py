@@ -1,7 +1,5 @@
 """A student in place of the autoencoder of a diffusers pipeline."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,13 @@ from dcde.model.checkpoint import save_model
 from dcde.model.diffusers_peer import diffusers_model
 from dcde.prune.shape import narrower_config
 from tests.helpers.sana import SETTINGS, diffusers, sana_pipeline
-from tests.helpers.tiny import randomize, run, tiny_config
+from tests.helpers.tiny import random_model, run, tiny_config
 
 
 def as_vae(config: DCAEConfig, seed: int, folder: Path) -> tuple[DCAE, Any]:
     """A model with random weights, and diffusers' of it, by way of an export."""
-    ours = DCAE(config)
-    randomize(ours, seed)
-    save_model(ours.eval(), folder, "diffusers")
+    ours = random_model(config, seed)
+    save_model(ours, folder, "diffusers")
     return ours, diffusers.AutoencoderDC.from_pretrained(folder)
 
 
@@ -68,9 +65,9 @@ torch.save((image, type(pipe.vae).__name__), sys.argv[3])
 def test_a_student_that_is_narrow_inside_is_saved_and_loaded_with_its_pipeline(
     tmp_path: Path,
 ) -> None:
-    ours = DCAE(narrower_config(tiny_config((0, 1, 1, 1)), None, (1, 0.5, 0.5, 0.5)))
-    randomize(ours, 2)
-    pipe = sana_pipeline(diffusers_model(ours.eval()))
+    config = narrower_config(tiny_config((0, 1, 1, 1)), None, (1, 0.5, 0.5, 0.5))
+    ours = random_model(config, seed=2)
+    pipe = sana_pipeline(diffusers_model(ours))
     generator = torch.Generator().manual_seed(0)
     latent = pipe(**SETTINGS | {"output_type": "latent"}, generator=generator).images
     pipe.save_pretrained(tmp_path / "pipe")

@@ -1,15 +1,11 @@
 """Folded batch norms: the same features and images, and no batch norm left."""
 
-from __future__ import annotations
-
-import pytest
 import torch
 from torch import nn
 
 from dcde.model import DCAE
 from dcde.model.fold import fold_norms
 from dcde.params.pipeline import TAPS
-from tests.helpers.tiny import randomize, tiny_config
 
 
 def test_folded_decoder_equals_the_original_at_every_tap(tiny_model: DCAE) -> None:
@@ -26,9 +22,3 @@ def test_folded_decoder_equals_the_original_at_every_tap(tiny_model: DCAE) -> No
         torch.testing.assert_close(folded_features[tap], features[tap], rtol=1e-4, atol=1e-4)
     after = tiny_model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-
-
-def test_a_module_in_training_is_refused() -> None:
-    model = randomize(DCAE(tiny_config())).train()
-    with pytest.raises(ValueError, match="found a module in training mode"):
-        fold_norms(model)

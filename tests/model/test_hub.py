@@ -1,10 +1,7 @@
 """Models on a stand-in of the hub: only what is read is downloaded, and faults are one line."""
 
-from __future__ import annotations
-
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +11,10 @@ from dcde.model import DCAE
 from dcde.model.checkpoint import read_model, save_model
 from dcde.model.weights import DIFFUSERS_WEIGHTS
 from tests.helpers.distill_run import same_weights
-from tests.helpers.hub_standin import COMMIT, DROP, Hub, hub_environment, serve
+from tests.helpers.hub_standin import COMMIT, DROP, Hub, hub_environment
 from tests.helpers.tiny import ROOT, run
 
 HALF = "diffusion_pytorch_model.fp16.safetensors"
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with serve() as hub:
-        yield hub
 
 
 def diffusers_folder(model: DCAE, folder: Path) -> Path:

@@ -1,7 +1,5 @@
 """The model against diffusers' implementation, and the zoo against the published counts."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -9,7 +7,7 @@ from dcde.model import DCAE, DecoderConfig, zoo_config, zoo_names
 from dcde.model.costs import count_parameters
 from dcde.model.dcae import build_on_meta
 from tests.helpers.peers import PEERS, peer, relative_error, scaled_down
-from tests.helpers.tiny import randomize, tiny_config
+from tests.helpers.tiny import random_model, tiny_config
 
 diffusers = pytest.importorskip("diffusers")
 from diffusers.loaders.single_file_utils import (  # noqa: E402
@@ -17,7 +15,7 @@ from diffusers.loaders.single_file_utils import (  # noqa: E402
 )
 
 
-def test_what_inference_mode_made_is_encoded_and_decoded(tiny_model: DCAE) -> None:
+def test_inference_mode_leaves_the_model_trainable(tiny_model: DCAE) -> None:
     with torch.inference_mode():
         image, latent = torch.randn(1, 3, 16, 16), torch.randn(1, 4, 2, 2)
         expected = tiny_model.encode(image), tiny_model.decode(latent)
@@ -31,10 +29,7 @@ def test_what_inference_mode_made_is_encoded_and_decoded(tiny_model: DCAE) -> No
 @torch.no_grad()
 def test_equals_diffusers_on_the_same_weights(name: str, latent_channels: int) -> None:
     config = scaled_down(name, latent_channels)
-    ours = DCAE(config)
-    randomize(ours)
-    ours.eval()
-    theirs = peer(config)
+    ours, theirs = random_model(config), peer(config)
     state = convert_autoencoder_dc_checkpoint_to_diffusers(ours.state_dict())
     if config.encoder.first_stage != config.decoder.first_stage:
         # The converter takes the decoder's outer convolution to be of the encoder's kind.
@@ -53,20 +48,19 @@ def test_equals_diffusers_on_the_same_weights(name: str, latent_channels: int) -
 
 # Millions of decoder parameters of the published architecture.
 MEASURED = {
-    "teacher": ((0, 5, 10, 2, 2, 2), 200.18),
-    "w3-v2": ((0, 5, 10, 1, 1, 2), 179.07),
-    "w4-v1": ((0, 3, 5, 2, 2, 2), 174.22),
-    "w4-v2": ((0, 3, 5, 1, 1, 2), 153.11),
-    "w4-v3": ((0, 1, 2, 1, 1, 2), 136.59),
+    "": 200.18,
+    "-w3-v2": 179.07,
+    "-w4-v1": 174.22,
+    "-w4-v2": 153.11,
+    "-w4-v3": 136.59,
 }
 
 
-@pytest.mark.parametrize("name", MEASURED)
-def test_full_size_parameters(name: str) -> None:
-    depths, decoder_mparams = MEASURED[name]
-    model = build_on_meta(zoo_config("dc-ae-f32c32-in-1.0").with_decoder_depths(depths, name))
+@pytest.mark.parametrize("student", MEASURED)
+def test_full_size_parameters(student: str) -> None:
+    model = build_on_meta(zoo_config(f"dc-ae-f32c32-in-1.0{student}"))
     assert count_parameters(model.encoder) / 1e6 == pytest.approx(123.17, abs=0.01)
-    assert count_parameters(model.decoder) / 1e6 == pytest.approx(decoder_mparams, abs=0.01)
+    assert count_parameters(model.decoder) / 1e6 == pytest.approx(MEASURED[student], abs=0.01)
 
 
 @pytest.mark.parametrize("name", zoo_names())
@@ -98,11 +92,6 @@ def test_taps_are_the_steps_of_the_output_head(tiny_model: DCAE) -> None:
     assert not any(module._forward_hooks for module in tiny_model.modules())
 
 
-def test_unknown_name_lists_the_zoo() -> None:
-    with pytest.raises(KeyError, match=r"dc-ae-f32c32-in-1\.0"):
-        zoo_config("dc-ae-f31")
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -118,12 +107,3 @@ def test_impossible_stages_are_refused(field: str, value: tuple[int, ...], messa
     decoder = tiny_config().decoder.model_dump()
     with pytest.raises(ValueError, match=message):
         DecoderConfig(**{**decoder, field: value})
-
-
-def test_autocast_stays_close_to_fp32(tiny_model: DCAE) -> None:
-    latent = torch.randn(1, 4, 8, 8)
-    with torch.no_grad():
-        exact = tiny_model.decode(latent)
-        with torch.autocast("cpu", torch.bfloat16):
-            rough = tiny_model.decode(latent)
-    assert relative_error(rough.float(), exact) < 0.05

@@ -1,8 +1,5 @@
 """Models by the names that users give them: checked, and clear about what was expected."""
 
-from __future__ import annotations
-
-import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import dcde
 from dcde.base.errors import UserError
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
-from dcde.model.sources import ASSETS, load_model, read_made, record_source
+from dcde.model.sources import load_model, read_made, record_source
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -64,7 +61,7 @@ def test_a_teacher_whose_link_leads_elsewhere_is_refused(
     [
         (
             "bundled:other",
-            "found 'bundled:other', expected bundled:<name> with dc-ae-f16c16-photos",
+            "found 'bundled:other', expected bundled:<name> with dc-ae-f16c16",
         ),
         ("no/such/folder", "expected bundled:<name>, hf:<owner>/<name>"),
         ("hf:not a repo", "hf:not a repo: expected hf:<owner>/<name>"),
@@ -73,11 +70,3 @@ def test_a_teacher_whose_link_leads_elsewhere_is_refused(
 def test_bad_source_is_named(source: str, message: str) -> None:
     with pytest.raises(UserError, match=f"--model: .*{message}"):
         load_model(source, "--model")
-
-
-def test_bundled_teacher_loads_and_is_small() -> None:
-    model = load_model("bundled:dc-ae-f16c16-photos")
-    assert model.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 16, 4, 4)
-    folder = ASSETS / "dc-ae-f16c16-photos"
-    assert (folder / "model.safetensors").stat().st_size < 15e6
-    assert "dcde" in json.loads((folder / "config.json").read_text())

@@ -1,7 +1,5 @@
 """The pipeline of autoencoder/, a DVC project of its own, from photos to a trained model."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -13,19 +11,20 @@ import torch
 from dcde.base.errors import UserError
 from dcde.model.checkpoint import read_model
 from dcde.model.sources import ASSETS, read_made
-from tests.helpers.workspace import change_params, dvc
+from tests.helpers.workspace import change_params, copy_repository, dvc, git
 
 CROPS = {"image_size": 64, "short_side": [64, 96], "flip": True}
 
 
 def test_a_short_run_leaves_a_model_its_scores_and_its_curves(
-    workspace: Path, photos: Path
+    photos: Path, networks: Path, tmp_path: Path
 ) -> None:
-    folder = workspace / "autoencoder"
-    own = Path(shutil.copytree(ASSETS / "dc-ae-f16c16-photos", workspace / "own"))
+    root, own = tmp_path / "repository", tmp_path / "own"
+    copy_repository(root, photos)
+    shutil.copytree(ASSETS / "dc-ae-f16c16-photos", own)
+    folder = root / "autoencoder"
     changes = {"data.source": str(photos), "data.eval_size": 64, "data.eval_crops": 1}
-    changes |= {"start": "own"}
-    changes |= {"phase2.epochs": 0}
+    changes |= {"start": str(own), "phase2.epochs": 0}
     for phase in ("phase1", "phase3"):
         changes |= {f"{phase}.epochs": 1, f"{phase}.samples_per_epoch": 8, f"{phase}.crops": CROPS}
     change_params(folder, changes)
@@ -34,6 +33,8 @@ def test_a_short_run_leaves_a_model_its_scores_and_its_curves(
         assert f"Running stage '{stage}'" in output
     assert "warning: the encoder trains too" in output
     assert "phase2 has no epochs and changes nothing" in output
+    changed = [line[3:] for line in git(root, "status", "--porcelain").splitlines()]
+    assert changed and all(file.startswith("autoencoder/") for file in changed)
 
     metrics = json.loads((folder / "metrics/eval.json").read_text())
     for score in ("psnr_db", "ssim", "lpips", "fd_lite0"):
@@ -51,7 +52,6 @@ def test_a_short_run_leaves_a_model_its_scores_and_its_curves(
     assert (folder / "samples/phase1/epoch_001.jpg").is_file()
     assert (folder / "plots/eval/grid.jpg").is_file()
     assert "Running stage" not in dvc(folder, "repro")
-    assert "up to date" in dvc(workspace, "status")
     os.utime(own / "model.safetensors", (0, 0))
     with pytest.raises(UserError, match=r"^start: .*safetensors has changed since start read it"):
         read_made(folder / "models/start")

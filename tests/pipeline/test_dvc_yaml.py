@@ -1,14 +1,11 @@
 """dvc.yaml against the code: a stage has what it imports among its deps, and nothing needless."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dcde.base import paths
 from tests.helpers.tiny import ROOT
 from tests.helpers.workspace import STAGES
 
@@ -66,14 +63,6 @@ def reruns(file: str) -> set[str]:
         found |= more
 
 
-def files_of(room: str) -> list[str]:
-    return [str(p.relative_to(ROOT)) for p in sorted((ROOT / "dcde" / room).glob("*.py"))]
-
-
-def test_the_stages_are_those_that_the_tests_know() -> None:
-    assert PIPELINE["stages"].keys() == STAGES
-
-
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_stage_lists_the_files_it_imports(name: str) -> None:
     stage = PIPELINE["stages"][name]
@@ -90,21 +79,17 @@ def test_stage_lists_the_files_it_imports(name: str) -> None:
     assert all(dep.exists() for dep in listed if dep.is_relative_to(ROOT / "dcde"))
 
 
-@pytest.mark.parametrize("room", ["report", "evaluate", "commands"])
-def test_edits_that_must_not_train_again(room: str) -> None:
-    assert files_of(room)
-    for file in files_of(room):
-        assert "distill" not in reruns(file), file
+TRAINED = {"distill", "eval", "profile", "report"}
+RERUNS = {"commands": set(), "report": {"report"}, "evaluate": {"eval", "report"}}
+RERUNS |= {"profile": {"profile", "report"}, "train": TRAINED, "distill": TRAINED}
 
 
-def test_an_edit_in_profile_reruns_profile_and_report_alone() -> None:
-    for file in files_of("profile"):
-        assert reruns(file) == {"profile", "report"}, file
-
-
-def test_an_edit_in_the_trainer_trains_again() -> None:
-    for file in (*files_of("train"), *files_of("distill")):
-        assert reruns(file) == {"distill", "eval", "profile", "report"}, file
+@pytest.mark.parametrize("room", RERUNS)
+def test_an_edit_reruns_what_depends_on_it(room: str) -> None:
+    files = list((ROOT / "dcde" / room).glob("*.py"))
+    assert files
+    for file in files:
+        assert reruns(str(file.relative_to(ROOT))) == RERUNS[room], file
 
 
 def test_the_packages_own_file_computes_nothing() -> None:
@@ -112,19 +97,3 @@ def test_the_packages_own_file_computes_nothing() -> None:
     tree = ast.parse(EXPORTS.read_text())
     eager = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert {getattr(node, "module", None) for node in eager} == {"importlib", "typing"}
-
-
-def test_paths_are_those_of_dvc_yaml() -> None:
-    known = {"params.yaml"} | {out for name in STAGES for out in outs(name)}
-    named = {name: value for name, value in vars(paths).items() if isinstance(value, Path)}
-    others = {"PRESETS", "EXPERIMENTS_REPORT"}
-    for name in named.keys() - others:
-        path = str(named[name])
-        assert any(path == k or path.startswith(k + "/") for k in known), name
-    produced = {str(value) for value in named.values()}
-    assert {out for name in STAGES for out in outs(name)} <= produced
-
-
-def test_registered_artifacts_are_outputs() -> None:
-    artifacts = {name: entry["path"] for name, entry in PIPELINE["artifacts"].items()}
-    assert artifacts == {"teacher": str(paths.TEACHER), "student": str(paths.STUDENT)}

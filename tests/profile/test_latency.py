@@ -1,7 +1,5 @@
 """Timing and memory."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

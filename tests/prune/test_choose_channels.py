@@ -1,9 +1,6 @@
 """Which channels are kept, by their place or their score."""
 
-from __future__ import annotations
-
 import torch
-from torch import Tensor
 
 from dcde.prune.choose_channels import choose_channels, group_sizes
 from dcde.prune.cut_channels import narrow
@@ -21,18 +18,6 @@ def test_a_stream_is_chosen_by_what_feeds_it_too() -> None:
     assert kept["stage2"].tolist() == kept["stage3"].tolist() == [*range(8), *range(40, 64)]
     kept = choose_channels(full, narrow, scores, linked=False)
     assert kept["stage1"].tolist() == [*range(16)]
-
-
-def test_random_channels_come_from_the_seed() -> None:
-    model = model_of()
-    config = narrower_config(model.config, None, [1, 0.5, 0.5, 0.5])
-
-    def weight(seed: int) -> Tensor:
-        student, _ = narrow(model, config, "random", torch.rand(1, 3, 32, 32), seed=seed)
-        return student.decoder.stages[1].op_list[1].main.conv1.conv.weight
-
-    assert torch.equal(weight(0), weight(0))
-    assert not torch.equal(weight(0), weight(1))
 
 
 def test_places_of_direct_and_gap() -> None:

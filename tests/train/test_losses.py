@@ -1,7 +1,5 @@
 """Losses, schedules and the discriminator: pinned values, and gradients where they belong."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -88,26 +86,17 @@ def test_lpips_is_to_the_photo_or_to_the_teachers_image(networks: Path) -> None:
     assert terms["lpips"](found).item() == pytest.approx(metric(image, target).mean().item())
     other = metric(image, teacher_image).mean().item()
     assert terms["teacher_lpips"](found).item() == pytest.approx(other)
-    assert other != pytest.approx(metric(image, target).mean().item())
 
 
-@pytest.mark.parametrize("name", ["feature", "stream", "teacher_lpips"])
-def test_the_teacher_is_asked_by_each_term_that_needs_it(name: str) -> None:
-    assert loss_params({"image": 1.0, name: 1.0}).needs("teacher")
+def test_the_teacher_is_asked_by_each_term_that_needs_it() -> None:
+    for name in ("feature", "stream", "teacher_lpips"):
+        assert loss_params({"image": 1.0, name: 1.0}).needs("teacher")
     assert not loss_params({"image": 1.0, "lpips": 1.0, "gamma": 1.0}).needs("teacher")
 
 
-def test_misspelt_term_and_no_term_are_refused() -> None:
-    weights = dict.fromkeys(LossParams.model_fields, 0.0) | {"image": 1.0}
-    with pytest.raises(UserError, match=r"loss: imagf: unknown parameter; did you mean 'image'\?"):
-        validate({**weights, "imagf": 1.0}, LossParams, where="loss")
+def test_a_loss_without_terms_is_refused() -> None:
     with pytest.raises(UserError, match="all weights are 0, expected at least one term"):
-        validate({**weights, "image": 0.0}, LossParams, where="loss")
-
-
-def test_missing_lpips_weights_say_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="`dvc repro download_metric_networks` fetches them"):
-        build_terms(LossParams(), lambda: load_lpips(tmp_path / "x.safetensors"))
+        validate(dict.fromkeys(LossParams.model_fields, 0.0), LossParams, where="loss")
 
 
 def test_gan_losses_at_known_logits() -> None:
@@ -125,31 +114,3 @@ def test_patchgan_is_pix2pix() -> None:
     middle = [64 * 128 * 16 + 2 * 128, 128 * 256 * 16 + 2 * 256, 256 * 512 * 16 + 2 * 512]
     assert sum(p.numel() for p in net.parameters()) == first + sum(middle) + last
     assert net(torch.zeros(1, 3, 256, 256)).shape == (1, 1, 30, 30)
-
-
-def test_patchgan_patch_is_70_pixels() -> None:
-    net = PatchGAN().eval()
-    image = torch.zeros(1, 3, 142, 142, requires_grad=True)
-    logits = net(image)
-    middle = logits.shape[-1] // 2
-    logits[0, 0, middle, middle].backward()
-    assert image.grad is not None
-    rows = image.grad.abs().sum(dim=(0, 1, 3)).nonzero()
-    assert rows.max() - rows.min() + 1 == 70
-
-
-def test_lpips_is_the_packages(networks: Path) -> None:
-    """Our weights in `lpips.LPIPS`: its own heads, and a distance that behaves as one."""
-    import lpips
-
-    metric = load_lpips(networks / "lpips_alex.safetensors")
-    heads = torch.load(
-        Path(lpips.__file__).parent / "weights/v0.1/alex.pth", map_location="cpu", weights_only=True
-    )
-    state = metric.state_dict()
-    assert all(torch.equal(state[name], head) for name, head in heads.items())
-    image = torch.rand(1, 3, 64, 64) * 2 - 1
-    noise = torch.randn_like(image)
-    near, far = (metric(image, image + s * noise).item() for s in (0.1, 0.5))
-    assert metric(image, image).item() == 0
-    assert 0 < near < far

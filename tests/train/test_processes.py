@@ -1,7 +1,5 @@
 """Several processes on one CPU (gloo): the same run as on one."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -20,9 +18,7 @@ from dcde.model.checkpoint import read_model
 from tests.helpers.distill_run import (
     curve,
     curve_names,
-    models,
     run_distill,
-    same_weights,
 )
 from tests.helpers.tiny import ROOT, run
 
@@ -48,24 +44,17 @@ def run_two(state_dir: Path, photos: Path, **arguments: Any) -> subprocess.Compl
     return run(command(state_dir, photos, **arguments), ROOT, **CPU)
 
 
-LEAVE = """
-import sys
-from pathlib import Path
-import torch
-from dcde.base.processes import process_state, shared_run
-
-with shared_run(Path(sys.argv[1])):
-    assert process_state().num_processes == 2 and torch.distributed.is_initialized()
-assert not torch.distributed.is_initialized()
-"""
-
-
-def test_processes_take_leave_at_the_end_of_a_run(tmp_path: Path) -> None:
-    """Those that don't are aborted now and then: "terminate called without an active exception"."""
-    script = tmp_path / "leave.py"
-    script.write_text(LEAVE)
-    done = run([sys.executable, *LAUNCH, str(script), str(tmp_path / "run")], ROOT, **CPU)
-    assert done.returncode == 0, done.stderr
+def start_two(
+    state_dir: Path, log: Path, photos: Path, **arguments: Any
+) -> subprocess.Popen[bytes]:
+    """Start it, and wait until it has saved its state."""
+    with log.open("w") as file:
+        child = subprocess.Popen(
+            command(state_dir, photos, **arguments), cwd=ROOT, env=ENV, stdout=file, stderr=file
+        )
+    while child.poll() is None and not (state_dir / "state.pt").exists():
+        time.sleep(0.005)
+    return child
 
 
 @pytest.mark.parametrize(
@@ -76,9 +65,10 @@ def test_processes_take_leave_at_the_end_of_a_run(tmp_path: Path) -> None:
             "loss": {"stream": 1.0, "image": 1.0, "teacher_lpips": 0.1},
             "optimizer": {"lr": 1e-4},
         },
-        # AdamW's first steps have the size of the learning rate whatever the gradient's, so where
-        # that is all rounding, rounding decides: at a large rate it soon shows.
-        {"loss": {"feature": 1.0, "image": 1.0}, "optimizer": {"lr": 1e-5}},
+        # The output layer rests, as no term reaches it. AdamW's first steps have the size of the
+        # learning rate whatever the gradient's, so where that is all rounding, rounding decides:
+        # at a large rate it soon shows.
+        {"loss": {"feature": 1.0}, "freeze_project_out": False, "optimizer": {"lr": 1e-5}},
     ],
     ids=["narrow", "features"],
 )
@@ -92,7 +82,6 @@ def test_two_processes_follow_one(
     """Half of each batch each, without batch norms, which see their own half on a CPU."""
     arguments: dict[str, Any] = {
         "norm": "trms2d",
-        "epochs": 2,
         "accumulation_steps": 2,
         "validation_photos": 1,
         "lpips_weights": str(networks / "lpips_alex.safetensors"),
@@ -106,30 +95,14 @@ def test_two_processes_follow_one(
         ours, theirs = curve(tmp_path / "two", name), curve(tmp_path / "one", name)
         rounded = name.startswith("validation/")  # pictures of 8 bits, where a half tips over
         assert ours == pytest.approx(theirs, rel=1e-3 if rounded else 1e-4), name
-    moved = curve(tmp_path / "two", "loss/total")
-    assert abs(moved[19] / moved[0] - 1) > 0.01
     shared = read_model(tmp_path / "two/student").state_dict()
     for name, tensor in alone.state_dict().items():
         torch.testing.assert_close(shared[name], tensor, rtol=1e-2, atol=1e-3)
 
 
-def test_the_output_layer_rests_where_no_term_reaches_it(photos: Path, tmp_path: Path) -> None:
-    arguments = {"epochs": 2, "loss": {"stream": 1.0}, "freeze_project_out": False, "tap": "image"}
-    done = run_two(tmp_path, photos, **arguments)
-    assert done.returncode == 0, done.stderr
-    trained, before = read_model(tmp_path / "student"), models()[1]
-    assert same_weights(trained.decoder.project_out, before.decoder.project_out)
-    assert not same_weights(trained.decoder, before.decoder)
-
-
 def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
-    arguments = {"epochs": 2, "loss": {"image": 1.0}}
-    with (tmp_path / "log.txt").open("w") as log:
-        child = subprocess.Popen(
-            command(tmp_path, photos, **arguments), cwd=ROOT, env=ENV, stdout=log, stderr=log
-        )
-    while child.poll() is None and not (tmp_path / "state.pt").exists():
-        time.sleep(0.005)
+    arguments = {"loss": {"image": 1.0}}
+    child = start_two(tmp_path, tmp_path / "log.txt", photos, **arguments)
     workers = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(child.pid)], capture_output=True, text=True
     ).stdout.split()
@@ -137,28 +110,19 @@ def test_stop_of_one_process_stops_all_and_the_run_goes_on(photos: Path, tmp_pat
     assert child.wait() != 0
     errors = (tmp_path / "log.txt").read_text()
     step = torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"]
-    assert 0 < step < 40
+    assert 0 < step < 20
     assert errors.count(f"error: stopped on request after step {step}. The state is saved") == 2
     done = run_two(tmp_path, photos, **arguments)
     assert done.returncode == 0, done.stderr
-    assert list(curve(tmp_path, "loss/image")) == list(range(40))
+    assert list(curve(tmp_path, "loss/image")) == list(range(20))
 
 
 @pytest.mark.slow
 def test_machines_without_a_shared_disk_do_not_go_on_from_different_steps(
     photos: Path, tmp_path: Path
 ) -> None:
-    arguments = {"epochs": 2, "loss": {"image": 1.0}}
-    with (tmp_path / "log.txt").open("w") as log:
-        first = subprocess.Popen(
-            command(tmp_path / "disk_0", photos, **arguments),
-            cwd=ROOT,
-            env=ENV,
-            stdout=log,
-            stderr=log,
-        )
-    while first.poll() is None and not (tmp_path / "disk_0/state.pt").exists():
-        time.sleep(0.005)
+    arguments = {"loss": {"image": 1.0}}
+    first = start_two(tmp_path / "disk_0", tmp_path / "log.txt", photos, **arguments)
     first.terminate()
     assert first.wait() != 0
     done = run_two(tmp_path / "disk_{rank}", photos, **arguments)
@@ -166,12 +130,4 @@ def test_machines_without_a_shared_disk_do_not_go_on_from_different_steps(
     assert re.search(
         r"error: \S+disk_\d: the processes found different saved states, at steps \[\d+, 0\]",
         done.stderr,
-    )
-
-
-def test_batch_that_does_not_divide_is_refused(photos: Path, tmp_path: Path) -> None:
-    done = run_two(tmp_path, photos, batch_size=5)
-    assert done.returncode != 0
-    assert (
-        "error: distill.batch_size: found 5, expected a multiple of the 2 processes" in done.stderr
     )

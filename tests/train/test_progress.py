@@ -1,7 +1,5 @@
 """Curves of a run that was killed: as they were when its state was saved."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Distillation on a small real model: what moves and what stays."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from dcde.distill.latents import LatentDataset, cache_latents
 from dcde.distill.task import DistillTask
 from dcde.model import DCAE
 from dcde.model.shared_encoders import same_encoder
-from dcde.params.pipeline import TAPS
 from dcde.params.training import CropParams
 from dcde.train.losses import feature_l1
 from tests.helpers.distill_run import curve, models, run_distill, same_weights
@@ -25,19 +22,12 @@ Photos = tuple[Photo, ...]
 
 def test_only_the_decoder_before_project_out_is_trained(photo_list: Photos, tmp_path: Path) -> None:
     teacher_before, student_before = models()
-    teacher, student = run_distill(photo_list, tmp_path, epochs=2)
+    teacher, student = run_distill(photo_list, tmp_path)
     assert same_weights(teacher, teacher_before)
     before = student_before.state_dict()
     for name, tensor in student.named_parameters():
         frozen = name.startswith(("encoder.", "decoder.project_out."))
         assert torch.equal(tensor, before[name]) == frozen, name
-
-
-def test_project_out_is_trained_when_it_is_not_frozen(photo_list: Photos, tmp_path: Path) -> None:
-    before = models()[1].state_dict()
-    _, student = run_distill(photo_list, tmp_path, epochs=2, freeze_project_out=False)
-    name = "decoder.project_out.op_list.2.conv.conv.weight"
-    assert not torch.equal(student.state_dict()[name], before[name])
 
 
 def test_encoder_is_trained_when_it_is_not_frozen(
@@ -48,7 +38,6 @@ def test_encoder_is_trained_when_it_is_not_frozen(
     teacher, student = run_distill(
         photo_list,
         tmp_path,
-        epochs=2,
         freeze_encoder=False,
         on_epoch=lambda epoch, model: shown.append(model),
     )
@@ -72,37 +61,11 @@ def test_the_teacher_decodes_its_own_latents_where_the_encoder_trains() -> None:
     assert all(p.grad is not None for p in student.encoder.parameters())
 
 
-@pytest.mark.parametrize("tap", TAPS)
-def test_feature_loss_reaches_the_student_and_not_the_teacher(tap: str) -> None:
-    teacher, student = models()
-    task = DistillTask(student.decoder, teacher.decoder, tap)
-    latent = torch.randn(2, 4, 4, 4)
-    prediction = task.predict(task.module, {"latent": latent, "image": torch.zeros(2, 3, 32, 32)})
-    feature_l1(prediction).backward()
-    stage = student.decoder.stages[1]
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in stage.parameters())
-    assert all(p.grad is None for p in student.encoder.parameters())
-    assert all(p.grad is None for p in teacher.parameters())
-
-
 def test_distillation_brings_the_student_to_the_teacher(photo_list: Photos, tmp_path: Path) -> None:
-    run_distill(photo_list, tmp_path, loss={"feature": 1.0}, dynamic_loss=False, ema=0, epochs=4)
+    settings = {"epochs": 4, "samples_per_epoch": 80, "dynamic_loss": False, "ema": 0}
+    run_distill(photo_list, tmp_path, loss={"feature": 1.0}, **settings)
     losses = list(curve(tmp_path, "loss/feature").values())
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
-
-
-def test_discriminator_steps_once_for_each_ratio_of_samples(
-    photo_list: Photos, tmp_path: Path
-) -> None:
-    run_distill(photo_list, tmp_path, epochs=2, samples_per_epoch=24)
-    # After steps of 4 samples: 12, 20, 32, 40 samples are the first past 10, 20, 30, 40.
-    assert list(curve(tmp_path, "loss/discriminator")) == [2, 4, 7, 9]
-    assert list(curve(tmp_path, "loss/gamma")) == list(range(12))
-
-
-def test_two_runs_are_equal(photo_list: Photos, tmp_path: Path) -> None:
-    a, b = (run_distill(photo_list, tmp_path / name, epochs=2)[1] for name in ("a", "b"))
-    assert same_weights(a, b)
 
 
 @pytest.mark.parametrize("keep_pixels", [True, False])
@@ -122,44 +85,17 @@ def test_cached_latents_are_the_encoders(
         torch.testing.assert_close(cached[i]["latent"], latent[i])
 
 
-def test_pixels_are_cached_where_crops_are_drawn_again(photo_list: Photos, tmp_path: Path) -> None:
-    """Five photos have four crops each, or far more than are drawn."""
-    for crops_per_image, names in ((4, {"latents.npy", "pixels.npy"}), (10**6, {"latents.npy"})):
-        folder = tmp_path / str(crops_per_image)
-        run_distill(photo_list, folder, epochs=2, crops_per_image=crops_per_image)
-        assert {path.name for path in folder.rglob("*.npy")} == names
-
-
 def test_latents_are_not_computed_twice(photo_list: Photos, tmp_path: Path) -> None:
     cache = tmp_path / "latents"
-    run_distill(photo_list, tmp_path / "a", cache_dir=cache, epochs=2)
+    run_distill(photo_list, tmp_path / "a", cache_dir=cache)
     times = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
-    run_distill(photo_list, tmp_path / "b", cache_dir=cache, epochs=2, loss={"image": 1.0})
+    run_distill(photo_list, tmp_path / "b", cache_dir=cache, loss={"image": 1.0})
     assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")} == times
     assert len(times) == 2
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 81}, "distill.batch_size: found 81, expected at most the 80 samples"),
-        (
-            {"samples_per_epoch": None, "batch_size": 6},
-            "distill.batch_size: found 6, expected at most the 5 samples of an epoch",
-        ),
-        (
-            {"validation_photos": 5},
-            r"distill\.validation_photos: found 5, expected less than the 5 training photos",
-        ),
-        (
-            {"crops": CropParams(image_size=36, short_side=(36, 36), flip=False)},
-            r"distill\.crops\.image_size: found 36 pixels, expected a multiple of 8",
-        ),
-    ],
-)
-def test_bad_input_is_named_before_work_starts(
-    changes: dict, message: str, photo_list: Photos, tmp_path: Path
-) -> None:
-    with pytest.raises(UserError, match=message):
-        run_distill(photo_list, tmp_path, **changes)
+def test_bad_input_is_named_before_work_starts(photo_list: Photos, tmp_path: Path) -> None:
+    """`dcde check` finds more of it."""
+    with pytest.raises(UserError, match=r"found 6, expected at most the 5 samples of an epoch"):
+        run_distill(photo_list, tmp_path, samples_per_epoch=None, batch_size=6)
     assert not list(tmp_path.iterdir())
