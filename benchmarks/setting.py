@@ -19,7 +19,7 @@ from dcde.base.devices import best_device, device_name, synchronize
 from dcde.base.paths import PRESETS
 from dcde.commands.preset import preset_models
 from dcde.model import DCAE, DCAEConfig, zoo_config
-from dcde.model.dcae import build_on_meta
+from dcde.model.dcae import random_model
 from dcde.model.spec import StageConfig
 from dcde.report.tables import markdown_table
 
@@ -106,20 +106,6 @@ def teacher_of(preset: str) -> str:
     """Return the short name of the teacher of a preset's student."""
     name = preset_models(PRESETS, preset)[0].name
     return next(short for short, teacher in TEACHERS.items() if teacher == name)
-
-
-def random_model(config: DCAEConfig) -> DCAE:
-    """Build a model whose weights keep the scale of features; torch's own would take minutes."""
-    torch.manual_seed(0)
-    model = build_on_meta(config).to_empty(device="cpu")
-    for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point():
-            tensor.zero_()
-        elif tensor.ndim > 1:
-            tensor.normal_(std=tensor[0].numel() ** -0.5)
-        else:
-            tensor.fill_(1.0 if name.endswith((".weight", "running_var")) else 0.0)  # of norms
-    return model.eval()
 
 
 def thin(config: DCAEConfig) -> DCAEConfig:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.paths import PARAMS, PRESETS
+from dcde.commands.preset_time import timings
 from dcde.model import DCAEConfig, DecoderConfig
 from dcde.model.costs import decoder_macs
 from dcde.model.zoo import published_config
@@ -97,11 +98,26 @@ def preset(
     show_list: Annotated[
         bool, typer.Option("--list", help="Show all presets, and what their students cost.")
     ] = False,
+    time: Annotated[
+        bool,
+        typer.Option("--time", help="Measure the decoders here, with random weights, untrained."),
+    ] = False,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Side of the images to decode, with --time. May be repeated."),
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="Of weights and features, with --time.")
+    ] = "fp32",
 ) -> None:
     """Print a preset as overrides, for `dvc exp run $(dcde preset NAME)`."""
     with one_line_errors():
         if show_list or name is None:
             typer.echo(_table())
+            return
+        if time:
+            for line in timings(name, *preset_models(PRESETS, name), size or [512], precision):
+                typer.echo(line)
             return
         try:
             settings = _differences(name)
