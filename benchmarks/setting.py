@@ -19,8 +19,8 @@ from dcde.base.devices import best_device, device_name, synchronize
 from dcde.base.paths import PRESETS
 from dcde.commands.preset import preset_models
 from dcde.model import DCAE, DCAEConfig, zoo_config
-from dcde.model.dcae import random_model
 from dcde.model.spec import StageConfig
+from dcde.profile.latency import random_model
 from dcde.report.tables import markdown_table
 
 TEACHERS = {

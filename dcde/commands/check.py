@@ -42,6 +42,7 @@ def check() -> None:
         params = validate(raw, Params, where=PARAMS.name)
         for topic, line in (*checked(params), *_stages_to_run()):
             typer.echo(f"{topic:10}{line}")
+        typer.echo("ready     nothing was found that would stop the run")
 
 
 def checked(params: Params) -> Iterator[tuple[str, str]]:

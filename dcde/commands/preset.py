@@ -94,20 +94,24 @@ def preset_models(folder: Path, name: str) -> tuple[DCAEConfig, DCAEConfig]:
 
 
 def preset(
-    name: Annotated[str | None, typer.Argument(help="A name of presets/.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A file in presets/, without .yaml.")] = None,
     show_list: Annotated[
         bool, typer.Option("--list", help="Show all presets, and what their students cost.")
     ] = False,
     time: Annotated[
         bool,
-        typer.Option("--time", help="Measure the decoders here, with random weights, untrained."),
+        typer.Option("--time", help="Time the decoders on this machine, with random weights."),
     ] = False,
     size: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Side of the images to decode, with --time. May be repeated."),
+        typer.Option(
+            min=1,
+            help="With --time: side of the images in pixels, 512 by default. May be repeated.",
+        ),
     ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="Of weights and features, with --time.")
+        Literal["fp32", "bf16"],
+        typer.Option(help="With --time: precision of weights and features."),
     ] = "fp32",
 ) -> None:
     """Print a preset as overrides, for `dvc exp run $(dcde preset NAME)`."""
@@ -171,7 +175,7 @@ def _cells(name: str) -> list[str]:
         teacher.name,
         str(list(student.decoder.depths)),
         _cut(student.decoder, teacher.decoder),
-        f"{macs / 1e9:.1f} ({macs / full - 1:.1%})",
+        f"{macs / 1e9:.1f} ({macs / full:.0%})",
         about,
     ]
 

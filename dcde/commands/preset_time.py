@@ -18,9 +18,16 @@ from dcde.base.work import human_bytes
 from dcde.decode.optimize import optimize
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.costs import decoder_macs
-from dcde.model.dcae import build_on_meta, random_model
+from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_peer import diffusers_model
-from dcde.profile.latency import DTYPES, Decode, decode_costs, decoders, example_latent
+from dcde.profile.latency import (
+    DTYPES,
+    Decode,
+    decode_costs,
+    decoders,
+    example_latent,
+    random_model,
+)
 from dcde.report.tables import markdown_table
 
 LITE = "dc-ae-lite-f32c32"

@@ -158,17 +158,3 @@ def build_on_meta(config: DCAEConfig) -> DCAE:
     """Build the model without memory for its weights, to count or to load weights into."""
     with torch.device("meta"):
         return DCAE(config)
-
-
-def random_model(config: DCAEConfig) -> DCAE:
-    """Build a model whose weights keep the scale of features; torch's own would take minutes."""
-    generator = torch.Generator().manual_seed(0)
-    model = build_on_meta(config).to_empty(device="cpu")
-    for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point():
-            tensor.zero_()
-        elif tensor.ndim > 1:
-            tensor.normal_(std=tensor[0].numel() ** -0.5, generator=generator)
-        else:
-            tensor.fill_(1.0 if name.endswith((".weight", "running_var")) else 0.0)  # of norms
-    return model.eval()

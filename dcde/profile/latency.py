@@ -19,6 +19,7 @@ from torch import Tensor
 from dcde.base.devices import synchronize
 from dcde.decode.optimize import optimize
 from dcde.model import DCAE, DCAEConfig
+from dcde.model.dcae import build_on_meta
 from dcde.model.diffusers_peer import diffusers_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -86,6 +87,20 @@ def example_latent(config: DCAEConfig, resolution: int, batch: int, seed: int) -
     side = resolution // config.downsampling
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, config.latent_channels, side, side, generator=generator)
+
+
+def random_model(config: DCAEConfig) -> DCAE:
+    """Build a model whose weights keep the scale of features; torch's own would take minutes."""
+    generator = torch.Generator().manual_seed(0)
+    model = build_on_meta(config).to_empty(device="cpu")
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            tensor.zero_()
+        elif tensor.ndim > 1:
+            tensor.normal_(std=tensor[0].numel() ** -0.5, generator=generator)
+        else:
+            tensor.fill_(1.0 if name.endswith((".weight", "running_var")) else 0.0)  # of norms
+    return model.eval()
 
 
 def peak_memory_mib(run: Callable[[], Any], device: torch.device) -> float | None:

@@ -87,7 +87,7 @@ def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
         "teacher": "dc-ae-f32c32-in-1.0",
         "blocks": "[0, 1, 2, 1, 1, 2]",
         "cut": "blocks",
-        "decoder GMACs": "422.2 (-69.5%)",
+        "decoder GMACs": "422.2 (30%)",
         "about": "base of w4-v25",
     }
     assert shown["sana-4x"]["cut"] == "inside, stream"
