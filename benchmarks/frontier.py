@@ -23,7 +23,7 @@ PANELS = {
     "lpips": "LPIPS minus the teacher's (lower is better)",
     "psnr_db": "PSNR minus the teacher's, dB (higher is better)",
 }
-SETS = {"": ("evaluation crops", "-"), "others_": ("photos of another kind", ":")}
+SETS = {"": ("evaluation crops", "-"), "others_": ("other photos", ":")}
 """Prefix of a set's columns to its name and line."""
 
 
