@@ -20,10 +20,8 @@ import typer
 
 from benchmarks.setting import Setting, about, table
 from dcde.base.results import write_metrics
-from dcde.decode.optimize import optimize
 from dcde.model import DCAE
 from dcde.model.costs import decoder_macs
-from dcde.model.diffusers_peer import diffusers_model
 from dcde.profile import latency
 from dcde.profile.latency import Decode, decode_costs, decoders, example_latent
 
@@ -123,14 +121,12 @@ def _compiled_rows(
     """Yield the row of a decoder that torch.compile sped up, channels-last."""
     if not setting.has_time(f"{name}, {way}, compiled, {precision}"):
         return
-    model, dtype = setting.model(name), DTYPES[precision]
-    decode: Any = optimize(model, dtype=dtype)
-    if way == "diffusers":
-        decode = diffusers_model(model).decoder.to(dtype, memory_format=torch.channels_last)
+    model = setting.model(name)
     # Inductor takes minutes on a CPU, too long for a smoke test.
-    compiled = torch.compile(decode, backend="eager" if setting.smoke else "inductor")
+    backend = "eager" if setting.smoke else "inductor"
+    decode = latency.compiled(model, way, DTYPES[precision], backend)
     ((px, images),) = SIZES[:1] if setting.device.type == "cuda" else CPU_SIZES
-    ways = {(name, f"{way}, compiled"): compiled}
+    ways = {(name, f"{way}, compiled"): decode}
     yield from _rows(setting, {name: model}, ways, precision, px, images, runs)
     torch._dynamo.reset()
 

@@ -15,14 +15,13 @@ import torch
 from dcde.base.devices import best_device, device_name
 from dcde.base.errors import UserError
 from dcde.base.work import human_bytes
-from dcde.decode.optimize import optimize
-from dcde.model import DCAE, DCAEConfig, zoo_config
+from dcde.model import DCAEConfig, zoo_config
 from dcde.model.costs import decoder_macs
 from dcde.model.dcae import build_on_meta
-from dcde.model.diffusers_peer import diffusers_model
 from dcde.profile.latency import (
     DTYPES,
     Decode,
+    compiled,
     decode_costs,
     decoders,
     example_latent,
@@ -35,8 +34,6 @@ READ_BY_LITE = ("dc-ae-f32c32-sana-1.0", "dc-ae-f32c32-sana-1.1")
 WARMUP_RUNS, RUNS = 2, 5
 COPIES = 4
 """Copies of the weights in memory: ours, diffusers' and those of the two ways to decode."""
-
-Ways = dict[tuple[str, str], Decode]
 
 
 def timings(
@@ -66,7 +63,11 @@ def timings(
     peer = "diffusers" if ("teacher", "diffusers") in ways else "plain"
     ways = {key: decode for key, decode in ways.items() if key[1] in (peer, "optimized")}
     if device.type == "cuda":
-        ways |= _compiled(models, dtype)
+        ways |= {
+            (key, f"{way}, compiled"): compiled(models[key], way, dtype)
+            for key, way in ways
+            if way != "plain"
+        }
     latents = [example_latent(teacher, size, 1, seed=0).to(device, dtype) for size in sizes]
     try:
         if device.type == "cpu":
@@ -98,15 +99,6 @@ def _check_memory(configs: Mapping[str, DCAEConfig], device: torch.device) -> No
             f"--time: the weights of {', '.join(configs)} take {human_bytes(needed)} in all ways "
             f"to decode, but {human_bytes(free)} of memory are free"
         )
-
-
-def _compiled(models: Mapping[str, DCAE], dtype: torch.dtype) -> Ways:
-    ways: Ways = {}
-    for name, model in models.items():
-        peer = diffusers_model(model).decoder.to(dtype, memory_format=torch.channels_last)
-        for way, decoder in (("optimized", optimize(model, dtype=dtype)), ("diffusers", peer)):
-            ways[name, f"{way}, compiled"] = torch.compile(decoder)
-    return ways
 
 
 def _forecast(

@@ -47,6 +47,15 @@ def decoders(
     return ways
 
 
+def compiled(model: DCAE, way: str, dtype: torch.dtype, backend: str = "inductor") -> Decode:
+    """Return the decoder of a way, `optimized` or `diffusers`, channels-last and compiled."""
+    decoder: Any = optimize(model, dtype=dtype)
+    if way == "diffusers":
+        decoder = diffusers_model(model).decoder.to(dtype, memory_format=torch.channels_last)
+    decode: Decode = torch.compile(decoder, backend=backend)
+    return decode
+
+
 def _diffusers_decode(peer: Any, latent: Tensor) -> Tensor:
     image: Tensor = peer.decode(latent).sample
     return image

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dcde.model.spec import HEAD_DIM, DecoderConfig
-from dcde.prune.choose_blocks import Kept, evenly
+from dcde.prune.choose_blocks import evenly
 
 Channels = dict[str, Tensor]
 """For each group its kept channels, sorted, or a score for each of its channels."""
@@ -137,19 +137,6 @@ def shortcut_sources(coarse: int, fine: int, factor: int) -> Tensor:
     factor x factor square, see `ChannelDuplicate`.
     """
     return torch.arange(fine * factor**2) * coarse // (fine * factor**2)
-
-
-def students_group(group: str, full: DecoderConfig, kept: Kept) -> str | None:
-    """Return a group's name in a student that keeps these blocks of the teacher, if it has it."""
-    match = re.fullmatch(r"stage(\d+)\.op(\d+)\.(.+)", group)
-    if match is None:
-        return group
-    stage = int(match[1])
-    first = full.first_block(stage)
-    place = int(match[2]) - first
-    if place not in kept[stage]:
-        return None
-    return f"stage{stage}.op{first + kept[stage].index(place)}.{match[3]}"
 
 
 def choose_channels(

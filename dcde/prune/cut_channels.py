@@ -30,6 +30,7 @@ from dcde.prune.choose_channels import (
     axes,
     by_energy,
     choose_channels,
+    group_sizes,
     places,
     shortcut_sources,
 )
@@ -56,14 +57,16 @@ def narrow(
         images: to calibrate with, (B, 3, H, W) in [-1, 1], on the model's device.
         seed: of `random`.
         inside: the channels to keep inside blocks, if they are chosen already
-            (`dcde.prune.subset`); then `choice` only has a say in the streams.
+            (`dcde.prune.subset`); then `choice` applies to the streams alone.
     """
     full, narrower = model.config.decoder, config.decoder
     by_use = choice == "rebuild"
     energy: dict[str, Tensor] = {}
-    if by_use or narrower.widths != full.widths:
+    if narrower.widths != full.widths or (by_use and inside is None):
         energy = input_energy(model, images)
-    if choice == "rebuild":
+    if choice == "rebuild" and not energy:  # all channels of the streams stay
+        scores = {group: torch.zeros(size) for group, size in group_sizes(full).items()}
+    elif choice == "rebuild":
         scores = by_energy(full, model.cpu().decoder.state_dict(), energy)
     else:
         scores = places(full, narrower, choice, torch.Generator().manual_seed(seed))

@@ -21,7 +21,7 @@ from dcde.model import DCAE, DecoderConfig
 from dcde.model.blocks import ConvLayer, RMSNorm2d
 from dcde.prune.branches import branches, run, writer
 from dcde.prune.choose_blocks import Kept
-from dcde.prune.choose_channels import Channels, axes, group_sizes, students_group
+from dcde.prune.choose_channels import Channels, axes, group_sizes
 from dcde.prune.refit import samples, with_norm
 
 POSITIONS = 12_000
@@ -135,11 +135,13 @@ def rebuilding_channels(
     for branch in tqdm(branches(decoder), desc="choose channels", unit="branch"):
         layer = writer(branch.residual.main)
         streams, inputs = run(branch.residual, layer, streams)
-        axis = axes(full, f"{names[layer]}.conv.weight")[1]
-        if branch.block is None or axis is None:
+        if branch.block is None or branch.block not in kept[branch.stage]:
             continue
-        group = students_group(axis.group, full, kept)
-        if group is not None and counts[group] < before[axis.group]:
+        axis = axes(full, f"{names[layer]}.conv.weight")[1]
+        assert axis is not None
+        first, place = full.first_block(branch.stage), kept[branch.stage].index(branch.block)
+        group = axis.group.replace(f".op{first + branch.block}.", f".op{first + place}.")
+        if counts[group] < before[axis.group]:
             squares, products = covariances(layer, inputs, axis.channel, seed)
             chosen[group] = best_channels(squares, products, counts[group])
     return chosen
