@@ -144,6 +144,39 @@ def without_autocast(x: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext()
 
 
+def _attention(qkv: Tensor) -> Tensor:
+    """Return the attention of each head of (B, heads * 3 * HEAD_DIM, H, W), in fp32."""
+    B, _, H, W = qkv.shape
+    # Sums over H*W positions overflow half precision.
+    with without_autocast(qkv):
+        heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
+        q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
+        q, k = F.relu(q), F.relu(k)
+        # An exported graph must serve all sizes, so it has the linear form.
+        linear = torch.compiler.is_exporting() or H * W > HEAD_DIM
+        out = (_linear if linear else _quadratic)(q, k, v)
+    return out.reshape(B, -1, H, W)
+
+
+def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums up the denominator
+    out = (v @ k.transpose(-1, -2)) @ q  # (B, heads, HEAD_DIM + 1, H*W)
+    return out[:, :, :-1] / out[:, :, -1:].clamp_min(ATTENTION_EPS)
+
+
+def _quadratic(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = k.transpose(-1, -2) @ q  # (B, heads, keys, queries)
+    return v @ (weights / weights.sum(dim=2, keepdim=True).clamp_min(ATTENTION_EPS))
+
+
+_eager_attention = torch.compiler.disable(_attention)
+
+
+def _attend(qkv: Tensor) -> Tensor:
+    # Compiled under a CPU's autocast, its gradients are not finite where the CPU has AMX.
+    return (_eager_attention if torch.is_autocast_enabled("cpu") else _attention)(qkv)
+
+
 class LiteMLA(nn.Module):
     """ReLU linear attention (Cai et al., EfficientViT, arXiv 2205.14756).
 
@@ -171,29 +204,9 @@ class LiteMLA(nn.Module):
         self.proj = ConvLayer(scales * channels, channels, 1, bias=False, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        B, _, H, W = x.shape
         qkv = self.qkv(x)
         qkv = torch.cat([qkv, *(op(qkv) for op in self.aggreg)], dim=1)
-        # Sums over H*W positions overflow half precision: attention runs in fp32.
-        with without_autocast(x):
-            heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
-            q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
-            q, k = F.relu(q), F.relu(k)
-            # An exported graph must serve all sizes, so it has the linear form.
-            linear = torch.compiler.is_exporting() or H * W > HEAD_DIM
-            out = self._linear(q, k, v) if linear else self._quadratic(q, k, v)
-        return self.proj(out.reshape(B, -1, H, W).to(qkv.dtype))
-
-    @staticmethod
-    def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums up the denominator
-        out = (v @ k.transpose(-1, -2)) @ q  # (B, heads, HEAD_DIM + 1, H*W)
-        return out[:, :, :-1] / out[:, :, -1:].clamp_min(ATTENTION_EPS)
-
-    @staticmethod
-    def _quadratic(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        weights = k.transpose(-1, -2) @ q  # (B, heads, keys, queries)
-        return v @ (weights / weights.sum(dim=2, keepdim=True).clamp_min(ATTENTION_EPS))
+        return self.proj(_attend(qkv).to(qkv.dtype))
 
 
 class GLUMBConv(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
@@ -155,7 +155,7 @@ class DCAEConfig(BaseModel):
         """Return the same model with another decoder depth list."""
         return self.with_decoder(name, depths=depths)
 
-    def with_decoder(self, name: str, **changes: tuple[int, ...] | str | None) -> DCAEConfig:
+    def with_decoder(self, name: str, **changes: Sequence[int | str] | None) -> DCAEConfig:
         """Return the same model with other fields of the decoder.
 
         Raises:

@@ -16,6 +16,9 @@ from dcde.model.spec import (
 _TYPES: tuple[BlockType, ...] = ("R", "R", "R", "E", "E", "E", "E", "E")
 _NORMS: tuple[NormType, ...] = ("bn2d",) * 3 + ("trms2d",) * 5
 _ACTS: tuple[ActType, ...] = ("relu",) * 3 + ("silu",) * 5
+_SANA_TYPES: tuple[BlockType, ...] = ("R", "R", "R", "S", "S", "S")
+_SANA_NORMS: tuple[NormType, ...] = ("trms2d",) * 6
+_SANA_ACTS: tuple[ActType, ...] = ("silu",) * 6
 
 
 def _config(
@@ -45,26 +48,41 @@ def _deep(name: str, latent_channels: int, extra_widths: tuple[int, ...] = ()) -
     return _config(name, latent_channels, widths, (0, 4, 8, *twos), (0, 5, 10, *twos))
 
 
-def _sana(name: str, *, lite: bool = False) -> DCAEConfig:
-    """Return Sana's autoencoder, or DC-AE-Lite (DC-Gen) with its all-residual decoder."""
-    widths = (128, 256, 512, 512, 1024, 1024)
-    types: tuple[BlockType, ...] = ("R", "R", "R", "S", "S", "S")
+def _sana(
+    name: str,
+    widths: tuple[int, ...] = (128, 256, 512, 512, 1024, 1024),
+    encoder_depths: tuple[int, ...] = (2, 2, 2, 3, 3, 3),
+    scaling_factor: float = 0.41407,
+) -> DCAEConfig:
+    """Return Sana's autoencoder or a relative of it."""
+    n = len(widths)
+    types = _SANA_TYPES[:n]
     return DCAEConfig(
         name=name,
         latent_channels=32,
         encoder=EncoderConfig(
-            block_types=types, widths=widths, depths=(2, 2, 2, 3, 3, 3), downsample="Conv"
+            block_types=types, widths=widths, depths=encoder_depths, downsample="Conv"
         ),
         decoder=DecoderConfig(
-            block_types=("R",) * 6 if lite else types,
+            block_types=types,
             widths=widths,
-            depths=(0, 3, 5, 4, 4, 4) if lite else (3,) * 6,
-            norms=("trms2d",) * 6,
-            acts=("silu",) * 6,
-            upsample="ConvPixelShuffle" if lite else "InterpolateConv",
-            out_act="silu" if lite else "relu",
+            depths=(3,) * n,
+            norms=_SANA_NORMS[:n],
+            acts=_SANA_ACTS[:n],
+            upsample="InterpolateConv",
         ),
-        scaling_factor=0.41407,
+        scaling_factor=scaling_factor,
+    )
+
+
+def _lite(name: str) -> DCAEConfig:
+    """Return DC-AE-Lite (DC-Gen): Sana's encoder, and a decoder of residual blocks alone."""
+    return _sana(name).with_decoder(
+        name,
+        block_types=("R",) * 6,
+        depths=(0, 3, 5, 4, 4, 4),
+        upsample="ConvPixelShuffle",
+        out_act="silu",
     )
 
 
@@ -79,11 +97,13 @@ _ZOO = {
         _deep("dc-ae-f128c512-mix-1.0", 512, (2048, 2048)),
         _sana("dc-ae-f32c32-sana-1.0"),
         _sana("dc-ae-f32c32-sana-1.1"),
-        _sana("dc-ae-lite-f32c32", lite=True),
-        # The bundled teacher: a small dc-ae-f32c32-in with one stage less.
+        _lite("dc-ae-lite-f32c32"),
+        _lite("dc-ae-lite-f32c32-sana-1.1"),
+        # The bundled teachers: a small dc-ae-f32c32-in and a small Sana, with one stage less.
         _config(
             "dc-ae-f16c16-photos", 16, (16, 32, 64, 128, 128), (0, 2, 4, 2, 2), (0, 5, 10, 2, 2)
         ),
+        _sana("dc-ae-f16c32-sana-photos", (16, 32, 64, 128, 128), (1, 2, 2, 3, 3), 1.0),
     )
 }
 

@@ -8,6 +8,7 @@ import torch
 
 from dcde.base.errors import UserError
 from dcde.data.folder import Photo
+from dcde.model.blocks import LiteMLA
 from tests.helpers.distill_run import curve, run_distill
 
 Photos = tuple[Photo, ...]
@@ -39,6 +40,22 @@ def test_compiled_steps_follow_plain_ones(
     run_distill(photo_list, tmp_path, **SHORT, compile=True)
     assert counters["stats"]["unique_graphs"] > 0  # it was compiled at all
     assert curve(tmp_path, "loss/total") == pytest.approx(plain, rel=1e-3)
+
+
+def test_compiled_attention_has_its_gradients_in_bf16() -> None:
+    """On CPUs with AMX, torch.compile gives NaN here unless it leaves the sums alone."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    attention = LiteMLA(32, "trms2d", multiscale=False)
+    features = torch.randn(4, 32, 8, 8)
+    gradients = []
+    for run in (attention, torch.compile(attention)):
+        attention.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = run(features).square().mean()
+        loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in attention.named_parameters()})
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=1e-3)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
