@@ -84,7 +84,7 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
         yield "student", f"{params.prune.start}, unknown until it is downloaded"
         return
     asked = params.prune.calibration_images
-    if params.prune.repair and params.prune.start is None:
+    if params.prune.fits and params.prune.start is None:
         check_positions(student, asked, min(asked, training), size)
     check_models(student, teacher, params)
     share = decoder_macs_share(teacher, student)

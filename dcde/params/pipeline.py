@@ -42,7 +42,7 @@ class PruneParams(Section):
     """Channels that each stage keeps in its stream; null: all."""
     method: Literal["direct", "gap", "random", "last", "influence"] = "last"
     """Blocks to keep in a stage: the first, evenly spaced ones, fresh ones, the last, or those
-    that matter most (see `dcde.prune.influence`)."""
+    that matter most (see `dcde.prune.choose_blocks`)."""
     channels: Literal["direct", "gap", "random", "rebuild"] = "rebuild"
     """Channels to keep: the first, evenly spaced ones, random ones, or those from which repair can
     rebuild most of what the others bring (see `dcde.prune.subset`)."""
@@ -57,6 +57,11 @@ class PruneParams(Section):
     def narrows(self) -> bool:
         """Return whether any channel is cut."""
         return self.width_list is not None or self.inner_ratio is not None
+
+    @property
+    def fits(self) -> bool:
+        """Return whether convolutions are fitted on photos, for repair or to choose channels."""
+        return self.repair or (self.narrows and self.channels == "rebuild")
 
 
 class DistillParams(TrainParams):

@@ -63,7 +63,7 @@ def prune(
         seed: of fresh blocks, random channels, and the positions that repair fits on.
 
     Raises:
-        UserError: for an impossible student, and for too few photos to repair it on, before
+        UserError: for an impossible student, and for too few photos to fit it on, before
             anything is measured.
     """
     if params.start is not None:
@@ -72,7 +72,7 @@ def prune(
         scores = {"start": picture_scores(student, latents, images(), lpips_metric())}
         return Pruning(student.cpu(), None, [], scores)
     config = student_config(teacher.config, params)
-    if params.repair:
+    if params.fits:
         check_positions(config, params.calibration_images, len(images()), images().shape[-1])
     blocks: Sequence[BlockInfluence] = []
     if params.method == "influence":

@@ -101,7 +101,7 @@ def check_positions(student: DCAEConfig, asked: int, count: int, size: int) -> N
         there_are = "" if count >= asked else f" (there are only {count})"
         raise UserError(
             f"prune.calibration_images: found {asked}{there_are} of {size} px, expected at least "
-            f"{least}, or prune.repair: false"
+            f"{least}, or prune.repair: false and, if channels are cut, prune.channels: gap"
         )
 
 

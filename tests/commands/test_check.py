@@ -42,7 +42,8 @@ def test_the_committed_run(workplace: Path) -> None:
 def test_a_folder_and_a_teacher_that_is_not_there_yet(workplace: Path, photos: Path) -> None:
     changes: dict[str, Any] = {"data.source": str(photos), "data.val_fraction": 0.4}
     changes |= {"distill.validation_photos": 1, "prune.depth_list": [0, 4, 8, 2, 2, 2]}
-    changes |= {"prune.repair": False, "prune.inner_ratio": [1] + [0.25] * 5}
+    changes |= {"prune.repair": False, "prune.channels": "gap"}
+    changes |= {"prune.inner_ratio": [1] + [0.25] * 5}
     source = {"teacher.source": "hf:mit-han-lab/dc-ae-f32c32-in-1.0"}
     code, said = check(workplace, changes | source)
     assert code == 0, said
@@ -70,6 +71,7 @@ FEW = {"prune.calibration_images": 1, "data.eval_size": 32}
         ({"prune.depth_list": [1, 1]}, "found [1, 1] with 2 entries, expected 5"),
         ({"prune.start": "models/student"}, "prune.start: found models/student, which this"),
         (FEW, "prune.calibration_images: found 1 of 32 px"),
+        (FEW | {"prune.repair": False}, "prune.calibration_images: found 1 of 32 px"),
         ({"distill.batch_size": 601}, "found 601, expected at most the 600 samples"),
         ({"distill.validation_photos": 57}, "found 57, expected less than the 57 training photos"),
         (MANY, "the disk has"),
