@@ -5,8 +5,9 @@
 The tables are benchmarks/tables/*.yaml. Each row changes params.yaml, after a preset if it names
 one. Its student is pruned, distilled unless the table says `train: false`, and scored on the
 pipeline's evaluation crops and, with --images, on other photos, because a recipe can fit the few
-photos that it trains on. Rows that the CSV file already has do not run again. Run `dvc repro`
-first: the photos, the teacher and the networks come from the pipeline.
+photos that it trains on. With --photos, students train on those instead of the pipeline's. Rows
+that the CSV file already has do not run again. Run `dvc repro` first: the photos, the teacher and
+the networks come from the pipeline.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from dcde.base.paths import LPIPS, MANIFEST, TEACHER
 from dcde.base.results import read_table, write_table
 from dcde.base.work import work_dir
 from dcde.commands.eval import crops_to_score
+from dcde.data.check import check_images
 from dcde.data.crops import Crop, load_images
+from dcde.data.folder import Photo, list_images
 from dcde.data.manifest import Manifest
 from dcde.data.spread import spread
 from dcde.distill.distill import distill
@@ -50,16 +53,19 @@ def main(
     seed: Annotated[int, typer.Option()] = 0,
     images: Annotated[Path | None, typer.Option(help="Photos to score on too.")] = None,
     size: Annotated[int, typer.Option(help="Side of their center crops.")] = 512,
+    photos: Annotated[Path | None, typer.Option(help="Photos to train on.")] = None,
 ) -> None:
     ideas = yaml.safe_load((TABLES / f"{table}.yaml").read_text())
-    sets: dict[str, Sequence[Crop]] = {"": Manifest.load(MANIFEST).eval}
+    pipeline = Manifest.load(MANIFEST)
+    sets: dict[str, Sequence[Crop]] = {"": pipeline.eval}
+    train_on = check_images(list_images(photos, "--photos")) if photos else pipeline.train
     if images is not None:
         sets["others_"] = crops_to_score(images, size)
     rows: list[dict[str, Any]] = list(read_table(out)) if out.is_file() else []
     for name in only or ideas["rows"]:
         if not any((row["row"], row["seed"]) == (name, str(seed)) for row in rows):
             params = row_params(ideas["rows"][name], seed)
-            measured = measure(params, sets, train=ideas.get("train", True))
+            measured = measure(params, train_on, sets, train=ideas.get("train", True))
             rows.append({"row": name, "seed": str(seed), **measured})
             write_table(rows, out)
     rows = list(read_table(out))
@@ -72,9 +78,11 @@ def row_params(changes: Mapping[str, Any], seed: int) -> Params:
     return params_with({**settings, "seed": seed}, changes.get("preset"))
 
 
-def measure(params: Params, sets: Mapping[str, Sequence[Crop]], *, train: bool) -> dict[str, Any]:
-    """Make a student and compare it with the teacher on each set of crops."""
-    teacher, photos = read_model(TEACHER), Manifest.load(MANIFEST).train
+def measure(
+    params: Params, photos: Sequence[Photo], sets: Mapping[str, Sequence[Crop]], *, train: bool
+) -> dict[str, Any]:
+    """Make a student on these photos and compare it with the teacher on each set of crops."""
+    teacher = read_model(TEACHER)
     images = load_images(spread(photos, params.prune.calibration_images), params.data.eval_size)
     began = time.monotonic()
     student = pruned(teacher, params.prune, images, load_lpips(LPIPS), seed=params.seed)
@@ -83,7 +91,7 @@ def measure(params: Params, sets: Mapping[str, Sequence[Crop]], *, train: bool) 
             distill(
                 student,
                 teacher,
-                photos,
+                tuple(photos),
                 params,
                 lpips_weights=LPIPS,
                 state_dir=Path(state_dir),

@@ -44,7 +44,8 @@ def main(
 ) -> None:
     teacher = read_model(TEACHER).config
     budgets = yaml.safe_load(SHAPES.read_text())[teacher.name]
-    sets = {"": Manifest.load(MANIFEST).eval, "others_": crops_to_score(images, size)}
+    pipeline = Manifest.load(MANIFEST)
+    sets = {"": pipeline.eval, "others_": crops_to_score(images, size)}
     rows: list[dict[str, Any]] = list(read_table(out)) if out.is_file() else []
 
     def lpips_gap(shape: str, crops: int) -> float:
@@ -52,7 +53,7 @@ def main(
         row = next((row for row in rows if key.items() <= row.items()), None)
         if row is None:
             params = shape_params(teacher, json.loads(shape), crops, seed)
-            row = {**key, **measure(params, sets, train=True)}
+            row = {**key, **measure(params, pipeline.train, sets, train=True)}
             rows.append(row)
             write_table(rows, out)
         return float(row["others_lpips_gap"])

@@ -48,11 +48,11 @@ def test_an_output_layer_that_repair_makes_anew_trains_too() -> None:
 def test_the_better_half_trains_on_twice_as_many_crops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(params: Params, sets: object, *, train: bool) -> dict[str, float]:
+    def measure(params: Params, photos: object, sets: object, *, train: bool) -> dict[str, float]:
         return {"others_lpips_gap": params.prune.depth_list[2]}
 
     monkeypatch.setattr(shapes, "measure", measure)
-    monkeypatch.setattr(shapes.Manifest, "load", lambda path: SimpleNamespace(eval=[]))
+    monkeypatch.setattr(shapes.Manifest, "load", lambda path: SimpleNamespace(train=[], eval=[]))
     monkeypatch.setattr(shapes, "crops_to_score", lambda images, size: [])
     monkeypatch.setattr(
         shapes, "read_model", lambda path: SimpleNamespace(config=zoo_config("dc-ae-f16c16-photos"))
