@@ -126,7 +126,7 @@ class FusedResBlock(FusedOp):
 
 
 class FusedAttention(FusedOp):
-    """`LiteMLA` with its identity, in the linear form at every size.
+    """`LiteMLA` with its identity.
 
     It has two parts, for maps in tiles: `gather` sums keys and values over positions, `read`
     applies each position's query to the sums.

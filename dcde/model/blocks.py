@@ -152,21 +152,10 @@ def _attention(qkv: Tensor) -> Tensor:
         heads = qkv.float().reshape(B, -1, 3 * HEAD_DIM, H * W)
         q, k, v = heads.split(HEAD_DIM, dim=2)  # each (B, heads, HEAD_DIM, H*W)
         q, k = F.relu(q), F.relu(k)
-        # An exported graph must serve all sizes, so it has the linear form.
-        linear = torch.compiler.is_exporting() or H * W > HEAD_DIM
-        out = (_linear if linear else _quadratic)(q, k, v)
+        v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums up the denominator
+        out = (v @ k.transpose(-1, -2)) @ q  # (B, heads, HEAD_DIM + 1, H*W)
+        out = out[:, :, :-1] / out[:, :, -1:].clamp_min(ATTENTION_EPS)
     return out.reshape(B, -1, H, W)
-
-
-def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums up the denominator
-    out = (v @ k.transpose(-1, -2)) @ q  # (B, heads, HEAD_DIM + 1, H*W)
-    return out[:, :, :-1] / out[:, :, -1:].clamp_min(ATTENTION_EPS)
-
-
-def _quadratic(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    weights = k.transpose(-1, -2) @ q  # (B, heads, keys, queries)
-    return v @ (weights / weights.sum(dim=2, keepdim=True).clamp_min(ATTENTION_EPS))
 
 
 _eager_attention = torch.compiler.disable(_attention)
@@ -182,7 +171,8 @@ class LiteMLA(nn.Module):
 
     For each head, out = v relu(k)^T relu(q) / max(sum(relu(k))^T relu(q), eps), over all H*W
     positions. With `multiscale`, a second set of heads sees qkv through a 5x5 depthwise and a
-    grouped 1x1 convolution.
+    grouped 1x1 convolution. The published code turns the products around for maps of at most
+    HEAD_DIM positions, which is the same up to rounding.
     """
 
     def __init__(self, channels: int, norm: NormType, *, multiscale: bool) -> None:

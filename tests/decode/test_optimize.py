@@ -30,7 +30,7 @@ MODELS: dict[str, Callable[[], DCAE]] = {
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_equals_the_plain_decoder(name: str) -> None:
-    """At attention's quadratic and linear sizes, a batch, odd sizes; and in tiles."""
+    """At small and large maps, a batch, odd sizes; and in tiles."""
     model = MODELS[name]()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     decoder = optimize(model)
