@@ -1,7 +1,7 @@
 """Get the teacher that `teacher.source` names, check it, keep it in our format."""
 
 from dcde.base.errors import one_line_errors
-from dcde.base.paths import PARAMS, TEACHER
+from dcde.base.paths import PARAMS, TEACHER, check_not_made
 from dcde.base.say import say, told
 from dcde.model.checkpoint import save_model
 from dcde.model.sources import load_model, record_source
@@ -12,6 +12,7 @@ from dcde.params.pipeline import Params
 def main() -> None:
     params = load_params(PARAMS, Params).teacher
     say(f"teacher: {params.source}")
+    check_not_made(params.source, "teacher.source")
     model = load_model(params.source, "teacher.source")
     save_model(model, TEACHER)
     record_source(params.source, "teacher.source", "download_teacher", TEACHER)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dcde.base.errors import UserError
+
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 
@@ -40,3 +42,16 @@ PROFILE_DECODING = PROFILE_PLOTS / "decoding.csv"
 
 REPORT = Path("report/index.html")
 EXPERIMENTS_REPORT = Path("report/experiments.html")
+
+
+def check_not_made(source: str, field: str) -> None:
+    """Reject a model to start from that the pipeline itself overwrites.
+
+    Raises:
+        UserError: saying what to do.
+    """
+    if Path(source).resolve() in (folder.resolve() for folder in MODELS.values()):
+        raise UserError(
+            f"{field}: found {source}, which this pipeline overwrites: copy it "
+            f"(`cp -r {source} my-model`) and name the copy"
+        )

@@ -11,7 +11,16 @@ import typer
 from dcde.base.devices import best_device, check_compiler, device_name
 from dcde.base.errors import UserError, one_line_errors
 from dcde.base.files import check_writable
-from dcde.base.paths import EVAL_METRICS, EVAL_PLOTS, MANIFEST, PARAMS, PHOTOS, PRUNED, TEACHER
+from dcde.base.paths import (
+    EVAL_METRICS,
+    EVAL_PLOTS,
+    MANIFEST,
+    PARAMS,
+    PHOTOS,
+    PRUNED,
+    TEACHER,
+    check_not_made,
+)
 from dcde.base.processes import check_launcher, make_accelerator, process_state
 from dcde.base.work import check_disk, work_dir
 from dcde.data.check import check_unchanged
@@ -66,6 +75,7 @@ def checked(params: Params) -> Iterator[tuple[str, str]]:
     yield "photos", f"{training} to train on, {evaluation} to evaluate on"
     plan = plan_run(training, distill, processes=process_state().num_processes)
 
+    check_not_made(params.teacher.source, "teacher.source")
     teacher = known_config(params.teacher.source, "teacher.source")
     if teacher is None:
         yield "teacher", f"{params.teacher.source}, unknown until it is downloaded"

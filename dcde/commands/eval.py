@@ -22,6 +22,7 @@ from dcde.evaluate.evaluate import evaluate
 from dcde.metrics.lpips import LPIPS_ALEX, load_lpips
 from dcde.metrics.weights import find_networks, frechet_networks
 from dcde.model.sources import load_model
+from dcde.params.section import MAX_SIDE
 from dcde.report.tables import score_table
 
 
@@ -43,8 +44,11 @@ def eval_command(
         typer.Option(help="A folder of images, in place of the pipeline's evaluation crops."),
     ] = None,
     size: Annotated[
-        int, typer.Option(min=32, help="Side of their center crops in pixels, with --images.")
-    ] = 512,
+        int | None,
+        typer.Option(
+            min=32, max=MAX_SIDE, help="Side of their center crops in pixels, 512 by default."
+        ),
+    ] = None,
     fid: Annotated[bool, typer.Option("--fid", help="FID too (Inception).")] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
@@ -55,12 +59,15 @@ def eval_command(
             if out.is_dir():
                 raise UserError(f"--out: found the folder {out}, expected a file")
             check_writable(out.parent, "--out")
+        if size is not None and images is None:
+            raise UserError(f"--size: found {size}, expected --images with it")
+        size = size or 512
         folder = find_networks(fid=fid)
         models = {source: load_model(source, "--model") for source in model}
-        crops = crops_to_score(images, size)
-        side = crops[0].size
+        side = size if images else Manifest.load(MANIFEST).eval[0].size
         for source, loaded in models.items():
-            loaded.config.check_image_size(f"{source}: crops", side)
+            loaded.config.check_image_size(f"{source}: --size" if images else source, side)
+        crops = crops_to_score(images, side)
         result = evaluate(
             models,
             crops,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from dcde.params.autoencoder import AutoencoderParams, is_autoencoder
 from dcde.params.file import read_raw, validate
 from dcde.params.overrides import leaves, overrides
 from dcde.params.pipeline import Params
+from dcde.params.section import MAX_SIDE
 from dcde.prune.shape import student_config
 
 SHARED, ABOUT = "extends", "about"
@@ -30,18 +31,25 @@ KEPT = ("seed", "launcher", "runtime")
 """Parameters that a preset leaves alone."""
 
 
-def read_preset(folder: Path, name: str) -> dict[str, Any]:
+def read_preset(folder: Path, name: str, extending: Sequence[str] = ()) -> dict[str, Any]:
     """Return a preset's settings, merged into those of the preset that it extends.
 
+    Args:
+        extending: presets that extend this one, directly or not.
+
     Raises:
-        UserError: for an unknown name, listing the known ones.
+        UserError: for an unknown name, listing the known ones, and for one that extends itself.
     """
+    if name in extending:
+        raise UserError(f"preset {name}: {SHARED}: it extends itself ({', '.join(extending)})")
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(preset_names(folder)) or "none: run it in the repository's root"
         raise UserError(f"preset {name!r} is unknown, expected one of: {known}")
     settings = _read(path)
-    base = read_preset(folder, settings.pop(SHARED)) if SHARED in settings else {}
+    base = (
+        read_preset(folder, settings.pop(SHARED), [*extending, name]) if SHARED in settings else {}
+    )
     settings.pop(ABOUT, None)
     return merge(base, settings)
 
@@ -106,6 +114,7 @@ def preset(
         list[int] | None,
         typer.Option(
             min=1,
+            max=MAX_SIDE,
             help="With --time: side of the images in pixels, 512 by default. May be repeated.",
         ),
     ] = None,

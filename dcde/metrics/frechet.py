@@ -17,7 +17,7 @@ from torch import nn
 from dcde.base.errors import UserError
 from dcde.base.files import whole_file
 from dcde.base.work import left_behind
-from dcde.metrics.inception import INCEPTION_FEATURES, check_inception_file, load_inception
+from dcde.metrics.inception import INCEPTION_FEATURES, convert_inception, load_inception
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,6 @@ def inception_network(weights: Path, reference: Path | None, resolution: int) ->
 def check_fid_files(inception: Path | None, stats: Path | None, resolution: int) -> None:
     """Reject files given for FID, weights and statistics, that are missing or of another kind."""
     if inception is not None:
-        check_inception_file(inception)
+        convert_inception(inception)
     if stats is not None:
         Statistics.load(stats, features=INCEPTION_FEATURES, resolution=resolution)

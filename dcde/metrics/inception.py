@@ -45,21 +45,18 @@ def download_inception() -> Path:
     return path
 
 
-def check_inception_file(path: Path) -> None:
-    """Reject a missing file."""
+def convert_inception(path: Path) -> dict[str, Tensor]:
+    """Turn pytorch-fid's file into a state dict, with torch's restricted unpickler."""
     if not path.is_file():
         raise UserError(
             f"eval.inception_weights: {path}: not found, expected {_EXPECTED}{left_behind(path)}"
         )
-
-
-def convert_inception(path: Path) -> dict[str, Tensor]:
-    """Turn pytorch-fid's file into a state dict, with torch's restricted unpickler."""
-    check_inception_file(path)
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         _network(state)
-    except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:
+        raise UserError(f"eval.inception_weights: {path}: not {_EXPECTED}") from None
+    except (RuntimeError, TypeError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"eval.inception_weights: {path}: not {_EXPECTED} ({reason})") from None
     return {key: tensor.contiguous() for key, tensor in state.items()}

@@ -34,16 +34,28 @@ from dcde.params.file import first_fault
 
 Layout = Literal["safetensors", "diffusers"]
 """Conventions for names of tensors and config.json; the first is ours."""
+RECORD = "source.json"
+"""A copied model has this file: it says where the original is."""
+MODEL_FILES = {CONFIG, WEIGHTS, DIFFUSERS_WEIGHTS, f"{NARROW_MODULE}.py", RECORD}
+"""All that a model's folder has."""
 
 
 def save_model(model: DCAE, folder: Path | str, layout: Layout = "safetensors") -> None:
     """Write weights and `config.json`; the folder appears whole or not at all.
 
+    A model that is there already is replaced.
+
     Raises:
-        UserError: if the disk is full or the folder can't be written.
+        UserError: if the disk is full, the folder can't be written, or anything but a model is in
+            its place.
     """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: found a file, expected a new folder")
+    if folder.is_dir() and (others := sorted({p.name for p in folder.iterdir()} - MODEL_FILES)):
+        raise UserError(f"{folder}: found {others[0]} in it, expected a new folder or a model's")
     try:
-        with whole_folder(Path(folder)) as partial:
+        with whole_folder(folder) as partial:
             write_model(model, partial, layout)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: can't be written ({error}); nothing was changed") from None

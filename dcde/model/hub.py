@@ -19,6 +19,12 @@ def repository(source: str) -> str | None:
     return place[1] if place else None
 
 
+def check_repository(source: str, field: str) -> None:
+    """Reject `hf:` with a name that can't be a repository's."""
+    if repository(source) is None:
+        raise UserError(f"{field}: {source}: expected {HUB_FORM}")
+
+
 def download(name: str, field: str) -> Path:
     """Return the folder of a model (see `HUB_FORM`), from the hub or its cache.
 
@@ -30,9 +36,9 @@ def download(name: str, field: str) -> Path:
     """
     from huggingface_hub import snapshot_download
 
+    check_repository(f"hf:{name}", field)
     place = _PLACE.fullmatch(name)
-    if place is None:
-        raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
+    assert place is not None
     repo, revision, folder = place.groups()
 
     def fetch(*files: str) -> Path:

@@ -9,14 +9,12 @@ from dcde.base.errors import UserError
 from dcde.base.files import file_stamp
 from dcde.base.work import left_behind
 from dcde.model import DCAE, DCAEConfig
-from dcde.model.checkpoint import read_config, read_model
-from dcde.model.hub import HUB_FORM, download
+from dcde.model.checkpoint import RECORD, read_config, read_model
+from dcde.model.hub import HUB_FORM, check_repository, download
 from dcde.model.weights import weights_file
 from dcde.model.zoo import published_config
 
 ASSETS = Path(__file__).parents[1] / "assets"
-RECORD = "source.json"
-"""A copied model has this file: it says where the original is."""
 
 
 def find_model(source: str, field: str) -> Path:
@@ -60,6 +58,7 @@ def load_model(source: str | Path, field: str = "model") -> DCAE:
 def known_config(source: str, field: str) -> DCAEConfig | None:
     """Return the architecture of a model; None if it takes a download to know it."""
     if source.startswith("hf:"):
+        check_repository(source, field)
         return published_config(source)
     return read_config(weights_file(find_model(source, field)).parent)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dcde.params.section import Count, NonNegative, PositiveInt, Ratio, Section, UserPath
+from dcde.params.section import Count, NonNegative, PositiveInt, Ratio, Section, Side, UserPath
 from dcde.params.training import (
     AdamWParams,
     DataParams,
@@ -128,7 +128,7 @@ class EvalParams(Section):
 
 
 class ProfileParams(Section):
-    resolutions: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 512)
+    resolutions: Annotated[tuple[Side, ...], Field(min_length=1)] = (256, 512)
     """Sides of the square images to decode, in pixels."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of weights and features."""

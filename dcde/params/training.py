@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from dcde.params.section import Count, Fraction, NonNegative, Positive, PositiveInt, Section
+from dcde.params.section import Count, Fraction, NonNegative, Positive, PositiveInt, Section, Side
 
 
 class DataParams(Section):
@@ -14,7 +14,7 @@ class DataParams(Section):
     """`embedded`, or a folder of images."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the photos set aside for evaluation if the folder has no train/ and val/."""
-    eval_size: Annotated[int, Field(ge=32)] = 256
+    eval_size: Side = 256
     """Side of an evaluation crop in pixels."""
     eval_crops: Annotated[int, Field(ge=1, le=5)] = 4
     """Evaluation crops per photo: the center first, then corners at full resolution."""
@@ -23,7 +23,7 @@ class DataParams(Section):
 class CropParams(Section):
     """Random crops to train on."""
 
-    image_size: Annotated[int, Field(ge=32)] = 128
+    image_size: Side = 128
     """Side of a crop in pixels."""
     short_side: tuple[PositiveInt, PositiveInt] = (256, 512)
     """The photo is first resized so that its shorter side falls in this range, in pixels."""
@@ -54,6 +54,15 @@ class AdamWParams(Section):
     """Factor by which each period is longer than the last."""
     eta_min: NonNegative = 1e-6
     """Learning rate at the end of a period."""
+
+    @model_validator(mode="after")
+    def _check_eta_min(self) -> AdamWParams:
+        if self.eta_min > self.lr:
+            raise ValueError(
+                f"eta_min: found {self.eta_min:g}, expected at most lr ({self.lr:g}): the learning "
+                "rate falls"
+            )
+        return self
 
 
 class OptimizerParams(AdamWParams):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dcde.base.errors import UserError
-from dcde.base.paths import PRUNED, STUDENT
+from dcde.base.paths import check_not_made
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.sources import known_config, load_model
 
@@ -16,7 +14,7 @@ def existing_student(source: str, teacher: DCAE) -> DCAE:
     Raises:
         UserError: if there is none, or one that does not fit this teacher.
     """
-    check_place(source)
+    check_not_made(source, "prune.start")
     found = load_model(source, "prune.start")
     check_student(found.config, teacher.config)
     student = DCAE(teacher.config.model_copy(update={"decoder": found.config.decoder}))
@@ -31,24 +29,11 @@ def known_student(source: str, teacher: DCAEConfig) -> DCAEConfig | None:
     Raises:
         UserError: as `existing_student`.
     """
-    check_place(source)
+    check_not_made(source, "prune.start")
     found = known_config(source, "prune.start")
     if found is not None:
         check_student(found, teacher)
     return found
-
-
-def check_place(source: str) -> None:
-    """Reject a folder that the pipeline itself overwrites.
-
-    Raises:
-        UserError: saying what to do.
-    """
-    if Path(source).resolve() in (STUDENT.resolve(), PRUNED.resolve()):
-        raise UserError(
-            f"prune.start: found {source}, which this pipeline overwrites: copy it "
-            f"(`cp -r {source} my-student`) and name the copy"
-        )
 
 
 def check_student(student: DCAEConfig, teacher: DCAEConfig) -> None:

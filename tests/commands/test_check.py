@@ -70,6 +70,13 @@ FEW = {"prune.calibration_images": 1, "data.eval_size": 32}
         ({"teacher.source": "nowhere"}, "teacher.source: found 'nowhere', expected bundled:<name>"),
         ({"prune.depth_list": [1, 1]}, "found [1, 1] with 2 entries, expected 5"),
         ({"prune.start": "models/student"}, "prune.start: found models/student, which this"),
+        ({"teacher.source": "models/student"}, "teacher.source: found models/student, which this"),
+        ({"teacher.source": "hf:name"}, "teacher.source: hf:name: expected hf:<owner>/<name>"),
+        (
+            {"data.eval_size": 8192},
+            "data.eval_size: found 8192; input should be less than or equal",
+        ),
+        ({"optimizer.eta_min": 1.0}, "optimizer: eta_min: found 1, expected at most lr (0.001)"),
         (FEW, "prune.calibration_images: found 1 of 32 px"),
         (FEW | {"prune.repair": False}, "prune.calibration_images: found 1 of 32 px"),
         ({"distill.batch_size": 601}, "found 601, expected at most the 600 samples"),
@@ -97,6 +104,8 @@ def test_files_for_fid_are_looked_at(workplace: Path) -> None:
     (workplace / "stats.npz").write_bytes(b"nothing")
     changes: dict[str, Any] = {"eval.fid": True, "eval.inception_weights": "gone.pth"}
     assert "error: eval.inception_weights: gone.pth: not found" in check(workplace, changes)[1]
+    changes["eval.inception_weights"] = "params.yaml"
+    assert "error: eval.inception_weights: params.yaml: not " in check(workplace, changes)[1]
     changes = {"eval.inception_weights": None, "eval.fid_stats": "stats.npz"}
     assert "error: stats.npz: not a whole npz file" in check(workplace, changes)[1]
 

@@ -62,8 +62,9 @@ def test_models_are_scored_each_with_its_own_encoder(
         (["--model", BUNDLED, "--out", "models"], "--out: found the folder models, expected"),
         (
             ["--model", BUNDLED, "--images", str(SKIMAGE_DATA), "--size", "100"],
-            f"{BUNDLED}: crops: found 100 pixels, expected a multiple of 16",
+            f"{BUNDLED}: --size: found 100 pixels, expected a multiple of 16",
         ),
+        (["--model", BUNDLED, "--size", "64"], "--size: found 64, expected --images with it"),
     ],
 )
 def test_bad_arguments_are_named(folder: Path, arguments: list[str], message: str) -> None:

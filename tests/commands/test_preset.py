@@ -98,6 +98,13 @@ def test_unknown_preset_lists_those_there_are() -> None:
         read_preset(PRESETS, "w9")
 
 
+def test_preset_that_extends_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b\n")
+    (tmp_path / "b.yaml").write_text("extends: a\n")
+    with pytest.raises(UserError, match=r"preset a: extends: it extends itself \(a, b\)"):
+        read_preset(tmp_path, "a")
+
+
 def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / "autoencoder")
     printed = CliRunner().invoke(app, ["preset", "--list"]).stdout

@@ -211,6 +211,22 @@ def test_missing_folder_and_weights_are_named(tmp_path: Path) -> None:
         read_model(tmp_path)
 
 
+def test_only_a_model_is_replaced(tiny_model: DCAE, tmp_path: Path) -> None:
+    save_model(tiny_model, tmp_path / "model")
+    save_model(tiny_model, tmp_path / "model")
+    notes = tmp_path / "model/notes.txt"
+    notes.touch()
+    with pytest.raises(UserError, match=r"model: found notes\.txt in it, expected a new folder"):
+        save_model(tiny_model, tmp_path / "model")
+    with pytest.raises(UserError, match=r"notes\.txt: found a file, expected a new folder"):
+        save_model(tiny_model, notes)
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == [
+        "config.json",
+        "model.safetensors",
+        "notes.txt",
+    ]
+
+
 # A limit of the file's size stands for a full disk.
 SAVE = """
 import resource, sys
