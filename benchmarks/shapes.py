@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,7 @@ def main(
     for budget in only or budgets:
         left = [json.dumps(shape) for shape in budgets[budget]]
         for crops in ROUNDS:
-            left.sort(key=lambda shape, crops=crops: lpips_gap(shape, crops))  # type: ignore[misc]
+            left.sort(key=partial(lpips_gap, crops=crops))
             left = left[: max(2, len(left) // 2)]
     rows = list(read_table(out))
     print(markdown_table([list(rows[0]), *(list(row.values()) for row in rows)]))

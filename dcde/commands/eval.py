@@ -26,14 +26,12 @@ from dcde.params.section import MAX_SIDE
 from dcde.report.tables import score_table
 
 
-def crops_to_score(images: Path | None, size: int) -> Sequence[Crop]:
-    """Return the pipeline's evaluation crops, or the center crop of each image in a folder.
+def crops_to_score(images: Path, size: int) -> Sequence[Crop]:
+    """Return the center crop of each image in a folder.
 
     Raises:
         UserError: if there are none.
     """
-    if images is None:
-        return Manifest.load(MANIFEST).eval
     return [eval_crops(p, size, 1)[0] for p in check_images(list_images(images, "--images"))]
 
 
@@ -61,13 +59,13 @@ def eval_command(
             check_writable(out.parent, "--out")
         if size is not None and images is None:
             raise UserError(f"--size: found {size}, expected --images with it")
-        size = size or 512
         folder = find_networks(fid=fid)
         models = {source: load_model(source, "--model") for source in model}
-        side = size if images else Manifest.load(MANIFEST).eval[0].size
+        pipeline = () if images else Manifest.load(MANIFEST).eval
+        side = pipeline[0].size if pipeline else size or 512
         for source, loaded in models.items():
             loaded.config.check_image_size(f"{source}: --size" if images else source, side)
-        crops = crops_to_score(images, side)
+        crops = crops_to_score(images, side) if images else pipeline
         result = evaluate(
             models,
             crops,

@@ -19,10 +19,16 @@ def repository(source: str) -> str | None:
     return place[1] if place else None
 
 
-def check_repository(source: str, field: str) -> None:
-    """Reject `hf:` with a name that can't be a repository's."""
-    if repository(source) is None:
-        raise UserError(f"{field}: {source}: expected {HUB_FORM}")
+def parse_place(name: str, field: str) -> tuple[str, str | None, str | None]:
+    """Split `<owner>/<name>[@<revision>][/<folder>]` into repository, revision and folder.
+
+    Raises:
+        UserError: naming `field`.
+    """
+    place = _PLACE.fullmatch(name)
+    if place is None:
+        raise UserError(f"{field}: hf:{name}: expected {HUB_FORM}")
+    return place[1], place[2], place[3]
 
 
 def download(name: str, field: str) -> Path:
@@ -36,10 +42,7 @@ def download(name: str, field: str) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    check_repository(f"hf:{name}", field)
-    place = _PLACE.fullmatch(name)
-    assert place is not None
-    repo, revision, folder = place.groups()
+    repo, revision, folder = parse_place(name, field)
 
     def fetch(*files: str) -> Path:
         patterns = [str(Path(folder or "", name)) for name in files]

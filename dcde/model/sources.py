@@ -10,7 +10,7 @@ from dcde.base.files import file_stamp
 from dcde.base.work import left_behind
 from dcde.model import DCAE, DCAEConfig
 from dcde.model.checkpoint import RECORD, read_config, read_model
-from dcde.model.hub import HUB_FORM, check_repository, download
+from dcde.model.hub import HUB_FORM, download, parse_place
 from dcde.model.weights import weights_file
 from dcde.model.zoo import published_config
 
@@ -58,7 +58,7 @@ def load_model(source: str | Path, field: str = "model") -> DCAE:
 def known_config(source: str, field: str) -> DCAEConfig | None:
     """Return the architecture of a model; None if it takes a download to know it."""
     if source.startswith("hf:"):
-        check_repository(source, field)
+        parse_place(source.removeprefix("hf:"), field)
         return published_config(source)
     return read_config(weights_file(find_model(source, field)).parent)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from typer.testing import CliRunner
 
 from dcde.base.errors import UserError
@@ -15,6 +16,7 @@ from dcde.commands.onnx import export_onnx
 from dcde.model import DCAE, DCAEConfig, zoo_config
 from dcde.model.blocks import LiteMLA
 from dcde.model.checkpoint import read_model, save_model
+from dcde.model.spec import HEAD_DIM
 from tests.helpers.distill_run import same_weights
 from tests.helpers.markdown import blocks
 from tests.helpers.peers import relative_error, scaled_down
@@ -94,9 +96,16 @@ def test_onnx_decodes_the_same_at_any_size(
 def test_onnx_that_divides_by_zero_or_without_packages_writes_nothing(
     tiny_model: DCAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a graph does that has lost the least denominator of attention."""
+    """As the graph of the published formula does: torch's exporter drops what it adds."""
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr("dcde.model.blocks.ATTENTION_EPS", 0.0)
+
+    def published(qkv: torch.Tensor) -> torch.Tensor:
+        q, k, v = qkv.unflatten(1, (-1, 3, HEAD_DIM)).flatten(4).unbind(2)
+        kv = F.pad(v, (0, 0, 0, 1), value=1.0) @ F.relu(k).transpose(-1, -2)
+        out = kv @ F.relu(q)
+        return (out[:, :, :-1] / (out[:, :, -1:] + 1e-15)).reshape(len(qkv), -1, *qkv.shape[2:])
+
+    monkeypatch.setattr("dcde.model.blocks._attention", published)
     (attention,) = (m for m in tiny_model.encoder.modules() if isinstance(m, LiteMLA))
     attention.qkv.conv.weight.data[32:64] = 0  # all keys
     with pytest.raises(UserError, match="encoder's graph differs from the model by nan"):

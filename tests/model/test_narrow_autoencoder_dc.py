@@ -125,7 +125,8 @@ def test_inner_channels_that_can_not_be_are_refused(inner: list[Any], tmp_path: 
 
 def test_the_field_is_unknown_to_diffusers_own_class(tmp_path: Path) -> None:
     raw = config_to_diffusers(student().config) | {"_class_name": "AutoencoderDC"}
+    del raw["auto_map"]
     save_model(student(), tmp_path, "diffusers")
     (tmp_path / "config.json").write_text(json.dumps(raw))
-    with pytest.raises(UserError, match=r"auto_map: unknown|decoder_inner_channels: unknown"):
+    with pytest.raises(UserError, match=r"config\.json: decoder_inner_channels: unknown"):
         read_model(tmp_path)
