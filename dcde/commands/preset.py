@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -119,25 +120,37 @@ def preset(
         ),
     ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16"],
-        typer.Option(help="With --time: precision of weights and features."),
-    ] = "fp32",
+        Literal["fp32", "bf16"] | None,
+        typer.Option(help="With --time: precision of weights and features, fp32 by default."),
+    ] = None,
 ) -> None:
     """Print a preset as overrides, for `dvc exp run $(dcde preset NAME)`."""
     with one_line_errors():
         if show_list or name is None:
             typer.echo(_table())
-            return
-        if time:
-            for line in timings(name, *preset_models(PRESETS, name), size or [512], precision):
+        elif time:
+            models = preset_models(PRESETS, name)
+            for line in timings(name, *models, size or [512], precision or "fp32"):
                 typer.echo(line)
-            return
-        try:
-            settings = _differences(name)
-        except UserError:
-            typer.echo(REFUSED)
-            raise
-        typer.echo(" ".join(f"-S {pair}" for pair in overrides(settings)))
+        else:
+            try:
+                if size or precision:
+                    raise UserError("--size, --precision: found without --time, expected with it")
+                typer.echo(_options(name))
+            except UserError:
+                typer.echo(REFUSED)
+                raise
+
+
+def _options(name: str) -> str:
+    """Return a preset's options for `dvc exp run`; the shell splits them at spaces."""
+    pairs = overrides(_differences(name))
+    if spaced := [pair for pair in pairs if re.search(r"\s", pair)]:
+        raise UserError(
+            f"preset {name}: {spaced[0]}: found a space, which `$(dcde preset {name})` can't pass "
+            "on; expected a value without"
+        )
+    return " ".join(f"-S {pair}" for pair in pairs)
 
 
 def _differences(name: str) -> dict[str, Any]:

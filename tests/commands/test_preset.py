@@ -114,14 +114,24 @@ def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.M
     assert "-S phase2.crops.image_size=1024" in CliRunner().invoke(app, ["preset", "f32c32"]).stdout
 
 
-def test_a_field_that_is_none_is_named(in_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("distil: {epochs: 2}", [], "preset own: distil: unknown parameter; did you mean"),
+        ("data: {source: my photos}", [], 'data.source="my photos": found a space, which'),
+        ("distill: {epochs: 2}", ["--size", "1024"], "--size, --precision: found without --time"),
+    ],
+)
+def test_what_is_wrong_stops_dvc_too(
+    text: str, options: list[str], message: str, in_folder: Path
+) -> None:
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     own = Path("presets/own.yaml")
     own.parent.mkdir()
-    own.write_text("distil: {epochs: 2}")
-    printed = CliRunner().invoke(app, ["preset", "own"])
+    own.write_text(text)
+    printed = CliRunner().invoke(app, ["preset", "own", *options])
     assert printed.exit_code == 1
-    assert "preset own: distil: unknown parameter; did you mean 'distill'?" in printed.output
+    assert message in printed.output
     assert printed.stdout.strip() == REFUSED  # or `dvc exp run $(...)` would run the default
 
 

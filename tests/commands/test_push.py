@@ -102,6 +102,14 @@ def test_card_of_a_model_from_elsewhere_says_how_to_load_it_and_claims_no_figure
     assert (tmp_path / "out/narrow_autoencoder_dc.py").is_file()
 
 
+@pytest.mark.parametrize("name", ["student", "me/student/x", "hf:me/student/x"])
+def test_name_of_the_repository_is_checked_first(name: str, in_folder: Path) -> None:
+    done = CliRunner().invoke(app, ["push", name, "--dry-run", "--out", "x"])
+    assert done.exit_code == 1
+    assert f"error: REPO: found '{name}', expected OWNER/NAME" in done.output
+    assert not os.listdir(in_folder)
+
+
 @pytest.mark.parametrize("arguments", [["--dry-run"], ["--out", "x"]])
 def test_dry_run_and_out_go_together(arguments: list[str], in_folder: Path) -> None:
     code, output = push("--model", "bundled:dc-ae-f16c16-photos", *arguments)
