@@ -1,12 +1,12 @@
-"""Find the best student of a size: many shapes train briefly, the better half of them longer.
+"""Find the best student of a size: many shapes train briefly, the best quarter of them longer.
 
     python -m benchmarks.shapes --out shapes.csv --images ../photos/val --size 256
 
 benchmarks/shapes.yaml has shapes of about equal cost for each teacher and budget. All are
-distilled on few crops, the better half on twice as many, and so on (successive halving; Jamieson
-and Talwalkar, arXiv 1502.07943). LPIPS decides, on other photos than those that repair is fitted
-to. Shapes that the CSV file already has do not run again. Run `dvc repro` first: the photos, the
-teacher and the networks come from the pipeline.
+distilled on few crops, and the best quarter again on four times as many (successive halving;
+Jamieson and Talwalkar, arXiv 1502.07943). LPIPS decides, on other photos than those that repair is
+fitted to. Shapes that the CSV file already has do not run again. Run `dvc repro` first: the photos,
+the teacher and the networks come from the pipeline.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dcde.prune.shape import student_config
 from dcde.report.tables import markdown_table
 
 SHAPES = Path(__file__).with_suffix(".yaml")
-ROUNDS = (150, 300, 600)
+ROUNDS = (150, 600)
 """Crops per epoch in each round; the last is the default run's."""
 
 
@@ -63,7 +63,7 @@ def main(
         left = [json.dumps(shape) for shape in budgets[budget]]
         for crops in ROUNDS:
             left.sort(key=partial(lpips_gap, crops=crops))
-            left = left[: max(2, len(left) // 2)]
+            left = left[: max(2, len(left) // 4)]
     rows = list(read_table(out))
     print(markdown_table([list(rows[0]), *(list(row.values()) for row in rows)]))
 
