@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -145,11 +144,12 @@ def preset(
 def _options(name: str) -> str:
     """Return a preset's options for `dvc exp run`; the shell splits them at spaces."""
     pairs = overrides(_differences(name))
-    if spaced := [pair for pair in pairs if re.search(r"\s", pair)]:
-        raise UserError(
-            f"preset {name}: {spaced[0]}: found a space, which `$(dcde preset {name})` can't pass "
-            "on; expected a value without"
-        )
+    for pair in pairs:
+        if pair.split() != [pair]:
+            raise UserError(
+                f"preset {name}: {pair}: found a space, which `$(dcde preset {name})` can't pass "
+                "on; expected a value without"
+            )
     return " ".join(f"-S {pair}" for pair in pairs)
 
 
