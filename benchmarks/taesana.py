@@ -27,10 +27,12 @@ from dcde.profile.latency import (
 )
 from dcde.report.tables import markdown_table
 
+SIZE = 512
+"""Side of the image in pixels."""
+
 
 def main(
     taesd: Annotated[Path, typer.Argument(help="taesd.py of the clone.", exists=True)],
-    size: Annotated[int, typer.Option(help="Side of the image in pixels.")] = 512,
 ) -> None:
     config, device = zoo_config("dc-ae-f32c32-sana-1.1"), best_device()
     model, tiny = random_model(config), runpy.run_path(str(taesd))["F32Decoder"]
@@ -41,7 +43,7 @@ def main(
             "taesana": tiny().to(device, dtype),
             "taesana, channels last": tiny().to(device, dtype, memory_format=torch.channels_last),
         }
-        latent = example_latent(config, size, 1, seed=0).to(device, dtype)
+        latent = example_latent(config, SIZE, 1, seed=0).to(device, dtype)
         costs = decode_costs(ways, latent, warmup_runs=1, runs=3)
         ms = {way: cost["latency_ms"] or 0.0 for way, cost in costs.items()}
         rows += [[precision, way, f"{ms[way]:.1f}", f"{ms['sana'] / ms[way]:.2f}"] for way in ways]

@@ -142,13 +142,16 @@ def preset(
 
 
 def _options(name: str) -> str:
-    """Return a preset's options for `dvc exp run`; the shell splits them at spaces."""
+    """Return a preset's options for `dvc exp run`.
+
+    The shell splits them at spaces, and DVC's own parser reads escapes and `${` in its own way.
+    """
     pairs = overrides(_differences(name))
     for pair in pairs:
-        if pair.split() != [pair]:
+        if pair.split() != [pair] or "\\" in pair or "${" in pair:
             raise UserError(
-                f"preset {name}: {pair}: found a space, which `$(dcde preset {name})` can't pass "
-                "on; expected a value without"
+                f"preset {name}: {pair}: found a space, a backslash or ${{ in the value, which "
+                f"`$(dcde preset {name})` can't pass on; expected none"
             )
     return " ".join(f"-S {pair}" for pair in pairs)
 
@@ -186,7 +189,7 @@ _macs = cache(decoder_macs)
 
 def _cells(name: str) -> list[str]:
     """Return a preset's row; those of autoencoder/ have no student to count."""
-    settings, about = read_preset(PRESETS, name), _read(PRESETS / f"{name}.yaml")[ABOUT]
+    settings, about = read_preset(PRESETS, name), str(_read(PRESETS / f"{name}.yaml")[ABOUT])
     if is_autoencoder(settings):
         return [name, about]
     teacher, student = preset_models(PRESETS, name)

@@ -118,7 +118,13 @@ def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.M
     ("text", "options", "message"),
     [
         ("distil: {epochs: 2}", [], "preset own: distil: unknown parameter; did you mean"),
-        ("data: {source: my photos}", [], 'data.source="my photos": found a space, which'),
+        (
+            "data: {source: my photos}",
+            [],
+            'data.source="my photos": found a space, a backslash or ${',
+        ),
+        ('data: {source: "my\\tphotos"}', [], r'data.source="my\tphotos": found a space, a back'),
+        ("data: {source: '/data/${x}'}", [], 'data.source="/data/${x}": found a space, a back'),
         ("distill: {epochs: 2}", ["--size", "1024"], "--size, --precision: found without --time"),
     ],
 )

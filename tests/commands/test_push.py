@@ -102,11 +102,23 @@ def test_card_of_a_model_from_elsewhere_says_how_to_load_it_and_claims_no_figure
     assert (tmp_path / "out/narrow_autoencoder_dc.py").is_file()
 
 
-@pytest.mark.parametrize("name", ["student", "me/student/x", "hf:me/student/x"])
-def test_name_of_the_repository_is_checked_first(name: str, in_folder: Path) -> None:
+EXPECTED = "expected OWNER/NAME"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("student", f"found 'student', {EXPECTED}"),
+        ("me/student/x", f"found 'me/student/x', {EXPECTED}"),
+        ("hf:me/student/x", f"found 'hf:me/student/x', {EXPECTED}"),
+        ("hf:me/student", "Repo id must use alphanumeric chars"),
+        ("me/my student", "Repo id must use alphanumeric chars"),
+    ],
+)
+def test_name_of_the_repository_is_checked_first(name: str, message: str, in_folder: Path) -> None:
     done = CliRunner().invoke(app, ["push", name, "--dry-run", "--out", "x"])
     assert done.exit_code == 1
-    assert f"error: REPO: found '{name}', expected OWNER/NAME" in done.output
+    assert f"error: REPO: {message}" in done.output
     assert not os.listdir(in_folder)
 
 
