@@ -28,7 +28,7 @@ REFUSED = "--see-the-error-of-dcde-preset-above"
 """Printed for a preset with an error. Without it, the shell would run `dvc exp run` alone, and so
 the default; DVC stops at an option that it does not know."""
 KEPT = ("seed", "launcher", "runtime")
-"""Parameters that a preset leaves alone."""
+"""Parameters that stay as they are in params.yaml unless the preset sets them."""
 
 
 def read_preset(folder: Path, name: str, extending: Sequence[str] = ()) -> dict[str, Any]:
@@ -42,16 +42,15 @@ def read_preset(folder: Path, name: str, extending: Sequence[str] = ()) -> dict[
     """
     if name in extending:
         raise UserError(f"preset {name}: {SHARED}: it extends itself ({', '.join(extending)})")
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(preset_names(folder)) or "none: run it in the repository's root"
-        raise UserError(f"preset {name!r} is unknown, expected one of: {known}")
-    settings = _read(path)
-    base = (
-        read_preset(folder, settings.pop(SHARED), [*extending, name]) if SHARED in settings else {}
-    )
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in names:
+        known = ", ".join(names) or "none: run it in the repository's root"
+        where = f"preset {extending[-1]}: {SHARED}: " if extending else "preset "
+        raise UserError(f"{where}{name!r} is unknown, expected one of: {known}")
+    settings = _read(folder / f"{name}.yaml")
     settings.pop(ABOUT, None)
-    return merge(base, settings)
+    base = settings.pop(SHARED, None)
+    return merge(read_preset(folder, base, [*extending, name]) if base else {}, settings)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -125,20 +124,20 @@ def preset(
 ) -> None:
     """Print a preset as overrides, for `dvc exp run $(dcde preset NAME)`."""
     with one_line_errors():
-        if show_list or name is None:
-            typer.echo(_table())
-        elif time:
+        if time:
+            if name is None:
+                raise UserError("--time: found without NAME, expected the preset to time")
             models = preset_models(PRESETS, name)
             for line in timings(name, *models, size or [512], precision or "fp32"):
                 typer.echo(line)
-        else:
-            try:
-                if size or precision:
-                    raise UserError("--size, --precision: found without --time, expected with it")
-                typer.echo(_options(name))
-            except UserError:
-                typer.echo(REFUSED)
-                raise
+            return
+        try:
+            if size or precision:
+                raise UserError("--size, --precision: found without --time, expected with it")
+            typer.echo(_table() if show_list or name is None else _options(name))
+        except UserError:
+            typer.echo(REFUSED)
+            raise
 
 
 def _options(name: str) -> str:
@@ -165,13 +164,13 @@ def _differences(name: str) -> dict[str, Any]:
     else:
         raw = validate(raw, Params, where=PARAMS.name).model_dump(mode="json")
         preset = validate(settings, Params, where=f"preset {name}").model_dump(mode="json")
-        wanted = {**preset, **{key: raw[key] for key in KEPT}}
+        wanted = {**preset, **{key: raw[key] for key in KEPT if key not in settings}}
     now = leaves(raw)
     return {key: value for key, value in leaves(wanted).items() if now.get(key, ...) != value}
 
 
 def _table() -> str:
-    """Return all presets in columns; GMACs are for one image at the preset's resolution."""
+    """Return all presets in columns; GMACs are for one image of the preset's size."""
     rows = [_cells(name) for name in preset_names(PRESETS)]
     if not rows:
         raise UserError(f"{PRESETS}: found no preset; run it in the repository's root")
@@ -200,7 +199,7 @@ def _cells(name: str) -> list[str]:
         teacher.name,
         str(list(student.decoder.depths)),
         _cut(student.decoder, teacher.decoder),
-        f"{macs / 1e9:.1f} ({macs / full:.0%})",
+        f"{macs / 1e9:.1f} ({macs / full:.0%}), {size} px",
         about,
     ]
 

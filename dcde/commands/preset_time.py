@@ -1,7 +1,7 @@
 """`dcde preset --time`: measure how fast a preset's student decodes, before anything is trained.
 
 The weights are random, which changes no time. The preset's teacher stands beside the student, and
-so does DC-AE-Lite if it decodes the same latents.
+so does another published decoder of the same latents, if there is one.
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ from dcde.profile.latency import (
 )
 from dcde.report.tables import markdown_table
 
-LITE = "dc-ae-lite-f32c32"
-READ_BY_LITE = ("dc-ae-f32c32-sana-1.0", "dc-ae-f32c32-sana-1.1")
+PEERS = {
+    "dc-ae-f32c32-sana-1.0": ("lite", "dc-ae-lite-f32c32"),
+    "dc-ae-f32c32-sana-1.1": ("lite", "dc-ae-lite-f32c32"),
+    "dc-ae-lite-f32c32": ("sana", "dc-ae-f32c32-sana-1.1"),
+    "dc-ae-lite-f32c32-sana-1.1": ("sana", "dc-ae-f32c32-sana-1.1"),
+}
+"""Of a teacher: another decoder of its latents, as the table calls it and as the zoo does."""
 WARMUP_RUNS, RUNS = 2, 5
 COPIES = 4
 """Copies of the weights in memory: ours, diffusers' and those of the two ways to decode."""
@@ -53,8 +58,9 @@ def timings(
     for size in sizes:
         teacher.check_image_size("--size", size)
     configs = {"teacher": teacher, name: student}
-    if teacher.name in READ_BY_LITE:
-        configs["lite"] = zoo_config(LITE)
+    if teacher.name in PEERS:
+        label, peer_name = PEERS[teacher.name]
+        configs[label] = zoo_config(peer_name)
     device, dtype = best_device(), DTYPES[precision]
     _check_memory(configs, device)
     yield f"{device_name(device)}, {precision}, random weights"

@@ -36,7 +36,7 @@ def test_tiny_is_the_default() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_printed_overrides_make_the_preset_of_any_params_yaml(name: str, in_folder: Path) -> None:
-    """Whatever it holds; but the seed, the launcher and the runtime stay."""
+    """Whatever it holds; but the seed, the launcher and the runtime stay if it doesn't set them."""
     raw = merge(
         yaml.safe_load((ROOT / "params.yaml").read_text()),
         {"seed": 7, "loss": {"gamma": 0.5}, "prune": {"width_list": [16, 16, 32, 64, 64]}},
@@ -87,7 +87,7 @@ def test_list_shows_every_preset(monkeypatch: pytest.MonkeyPatch) -> None:
         "teacher": "dc-ae-f32c32-in-1.0",
         "blocks": "[0, 1, 2, 1, 1, 2]",
         "cut": "blocks",
-        "decoder GMACs": "422.2 (30%)",
+        "decoder GMACs": "422.2 (30%), 512 px",
         "about": "base of w4-v25",
     }
     assert shown["sana-4x"]["cut"] == "inside, stream"
@@ -98,11 +98,29 @@ def test_unknown_preset_lists_those_there_are() -> None:
         read_preset(PRESETS, "w9")
 
 
-def test_preset_that_extends_itself_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("extends", "message"),
+    [
+        ("b", r"preset a: extends: it extends itself \(a, b\)"),
+        ("c", r"preset b: extends: 'c' is unknown, expected one of: a, b$"),
+        ("[a]", r"preset b: extends: \['a'\] is unknown, expected one of: a, b$"),
+        ("../a", r"preset b: extends: '\.\./a' is unknown"),
+    ],
+)
+def test_what_a_preset_can_not_extend(extends: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("extends: b\n")
-    (tmp_path / "b.yaml").write_text("extends: a\n")
-    with pytest.raises(UserError, match=r"preset a: extends: it extends itself \(a, b\)"):
+    (tmp_path / "b.yaml").write_text(f"extends: {'a' if extends == 'b' else extends}\n")
+    with pytest.raises(UserError, match=message):
         read_preset(tmp_path, "a")
+
+
+def test_a_preset_may_set_what_others_leave_alone(in_folder: Path) -> None:
+    changes = {"seed": 7, "launcher": "accelerate launch"}
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | changes
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    Path("presets").mkdir()
+    Path("presets/own.yaml").write_text("seed: 3\n")
+    assert CliRunner().invoke(app, ["preset", "own"]).stdout == "-S seed=3\n"
 
 
 def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +144,7 @@ def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.M
         ('data: {source: "my\\tphotos"}', [], r'data.source="my\tphotos": found a space, a back'),
         ("data: {source: '/data/${x}'}", [], 'data.source="/data/${x}": found a space, a back'),
         ("distill: {epochs: 2}", ["--size", "1024"], "--size, --precision: found without --time"),
+        ("", ["--list", "--precision", "bf16"], "--size, --precision: found without --time"),
     ],
 )
 def test_what_is_wrong_stops_dvc_too(
