@@ -76,6 +76,7 @@ def shape_params(teacher: DCAEConfig, shape: Sequence[Any], crops: int, seed: in
         "prune.width_list": widths,
         "prune.inner_ratio": inner if isinstance(inner, list) else [inner] * len(depths),
         "distill.samples_per_epoch": crops,
+        "distill.validation_photos": 0,
     }
     params = row_params(changes, seed)
     student = student_config(teacher, params.prune).decoder
