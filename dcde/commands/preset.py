@@ -49,8 +49,9 @@ def read_preset(folder: Path, name: str, extending: Sequence[str] = ()) -> dict[
         raise UserError(f"{where}{name!r} is unknown, expected one of: {known}")
     settings = _read(folder / f"{name}.yaml")
     settings.pop(ABOUT, None)
-    base = settings.pop(SHARED, None)
-    return merge(read_preset(folder, base, [*extending, name]) if base else {}, settings)
+    if SHARED not in settings:
+        return settings
+    return merge(read_preset(folder, settings.pop(SHARED), [*extending, name]), settings)
 
 
 def _read(path: Path) -> dict[str, Any]:

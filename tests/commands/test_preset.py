@@ -105,6 +105,7 @@ def test_unknown_preset_lists_those_there_are() -> None:
         ("c", r"preset b: extends: 'c' is unknown, expected one of: a, b$"),
         ("[a]", r"preset b: extends: \['a'\] is unknown, expected one of: a, b$"),
         ("../a", r"preset b: extends: '\.\./a' is unknown"),
+        ("", r"preset b: extends: None is unknown"),
     ],
 )
 def test_what_a_preset_can_not_extend(extends: str, message: str, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from dcde.commands.app import app
+from dcde.commands.preset_time import PEERS
+from dcde.model.zoo import zoo_config
 from tests.helpers.tiny import ROOT
 
 
@@ -40,6 +42,12 @@ def test_teacher_and_student_in_every_way(in_folder: Path) -> None:
     for row in cells:
         slow = next(r for r in cells if r[:3] == ["teacher", peer, row[2]])
         assert float(row[4]) == pytest.approx(float(slow[3]) / float(row[3]), rel=0.1, abs=0.01)
+
+
+def test_other_decoders_are_of_the_same_latents() -> None:
+    for teacher, (_, peer) in PEERS.items():
+        ours, theirs = zoo_config(teacher), zoo_config(peer)
+        assert ours.encoder == theirs.encoder and ours.decoder != theirs.decoder
 
 
 def test_what_can_not_be_measured(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
