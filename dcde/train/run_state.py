@@ -89,20 +89,32 @@ class RunState:
         return sorted(folders - {self.folder})
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C's, and the one by which schedulers and containers stop a run."""
+
+
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Catch SIGINT (Ctrl-C) and SIGTERM; the function yielded says whether one has come.
+    """Catch `STOP_SIGNALS`; the function yielded says whether one has come.
 
     A long loop asks it between steps, saves and stops, rather than being cut in the middle of one.
     """
     received: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in signals}
+    before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in STOP_SIGNALS}
     try:
         yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def outlive_stop_requests(worker: int) -> None:
+    """Ignore `STOP_SIGNALS` in a process that loads images: they go to a run's whole group.
+
+    It ends with its loader, once the training process has saved.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def finish_run(model: DCAE, out: Path, state_dir: Path, keep: Mapping[str, Path]) -> None:

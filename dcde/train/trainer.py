@@ -23,7 +23,7 @@ from dcde.params.training import TrainParams
 from dcde.train.bad_steps import MAX_BAD_STEPS, NotFiniteError
 from dcde.train.learner import Batch, Learner
 from dcde.train.progress import Progress
-from dcde.train.run_state import Position, RunState, stop_requests
+from dcde.train.run_state import Position, RunState, outlive_stop_requests, stop_requests
 
 LESS_MEMORY = (
     "lower batch_size (accumulation_steps makes up for it) or crops.image_size, set precision to "
@@ -154,6 +154,7 @@ class Trainer:
             self.dataset(left),
             self.train.batch_size,
             num_workers=self.workers,
+            worker_init_fn=outlive_stop_requests,
             drop_last=True,
             pin_memory=self.accelerator.device.type == "cuda",
         )

@@ -72,6 +72,7 @@ def recipe(
     loss: dict[str, float] | LossWeights | None = None,
     gan_ratio: int = 10,
     optimizer: dict[str, Any] | None = None,
+    workers: int = 0,
     **changes: Any,
 ) -> Params:
     """The small run's parameters with changes."""
@@ -83,7 +84,7 @@ def recipe(
             "gan": GanParams(ratio=gan_ratio),
             "optimizer": OPTIMIZER.model_copy(update=optimizer or {}),
             "optimizer_d": OPTIMIZER,
-            "runtime": RuntimeParams(workers=0),
+            "runtime": RuntimeParams(workers=workers),
         }
     )
 

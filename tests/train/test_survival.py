@@ -1,10 +1,12 @@
 """A run that was cut or stopped ends as a whole one."""
 
-import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -89,16 +91,23 @@ def test_run_cut_at_an_epochs_end_ends_as_a_whole_one(
         assert curve(tmp_path / "cut", name) == curve(tmp_path / "whole", name)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(
-    photo_list: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("request_", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_saves_and_says_how_to_go_on(
+    request_: signal.Signals, photo_list: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(prediction: Prediction) -> Tensor:
-        os.kill(os.getpid(), signal.SIGINT)
+    """Ctrl-C and schedulers signal the processes that load images too."""
+
+    def stopped(prediction: Prediction) -> Tensor:
+        loaders = psutil.Process().children()
+        assert loaders
+        pids = [str(process.pid) for process in [*loaders, psutil.Process()]]
+        subprocess.run(["kill", f"-{request_.name[3:]}", *pids], check=True)  # none of them sends it
+        time.sleep(0.2)
         return image_l1(prediction)
 
-    monkeypatch.setattr(losses, "image_l1", interrupted)
+    monkeypatch.setattr(losses, "image_l1", stopped)
     with pytest.raises(UserError, match=r"^stopped on request after step 1\. The state is saved"):
-        run_distill(photo_list, tmp_path)
+        run_distill(photo_list, tmp_path, workers=1)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"] == 1
 
 
