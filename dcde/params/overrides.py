@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-PLAIN = re.compile(r"[a-zA-Z/.][\w/.:@+-]*")
+PLAIN = re.compile(r"[a-zA-Z/.][\w/.:@+-]*", re.ASCII)
 """Text that needs no quotes in an override."""
 WORDS = {"true", "false", "null", "inf", "nan"}
 """Text that would mean something else without quotes."""

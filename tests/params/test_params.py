@@ -132,7 +132,7 @@ def test_workers_are_chosen_by_the_cores_beside_a_gpu(monkeypatch: pytest.Monkey
     "value",
     [
         *(None, [0, 1, 2], True, "env OMP_NUM_THREADS=1 python", "0123456789", "12e4567", "null"),
-        *('/my photos/a "b", {c}=[d].pth', "hf:owner/name@v1.0/vae"),
+        *('/my photos/a "b", {c}=[d].pth', "hf:owner/name@v1.0/vae", "/data/für"),
     ],
 )
 def test_dvc_reads_each_override_as_the_value_it_came_from(value: Any, tmp_path: Path) -> None:
