@@ -5,6 +5,7 @@
   convolutions are matrix products, and pixel shuffles copy whole rows.
 - The shortcut around upsampling repeats channels, like a 1x1 convolution of ones: it becomes part
   of the 3x3 convolution beside it.
+- A 3x3 convolution after nearest interpolation becomes four of 2x2 at the input's resolution.
 - Attention stays in the decoder's precision, but in fp16, which its sums over positions overflow.
 - Activations and residual sums are in place.
 """

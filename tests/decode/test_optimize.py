@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import dcde
-from dcde.decode.fused import FusedAttention, Pointwise
+from dcde.decode.fused import FusedAttention, FusedUpsample, Pointwise
 from dcde.decode.optimize import decode_tiled, optimize
 from dcde.model import DCAE, zoo_config
-from dcde.model.blocks import LiteMLA
+from dcde.model.blocks import InterpolateConv, LiteMLA
 from dcde.model.checkpoint import read_model
 from dcde.model.costs import count_macs
 from dcde.model.diffusers_peer import diffusers_model
@@ -168,3 +168,12 @@ def test_no_more_macs_than_the_plain_decoder(thin_teacher: DCAE) -> None:
     latent = torch.randn(1, 32, 8, 8)
     ours, plain = (count_macs(m, latent) for m in (optimize(thin_teacher), thin_teacher.decoder))
     assert 0.999 * plain < ours <= plain
+
+
+@torch.no_grad()
+def test_upsampling_by_nearest_interpolation_takes_four_ninths_of_the_macs() -> None:
+    x, plain = torch.randn(1, 8, 31, 31), InterpolateConv(8, 4)
+    ours = FusedUpsample(plain, None)
+    assert relative_error(ours(x), plain(x)) < 1e-6
+    # One row and column of positions more than the map has.
+    assert count_macs(ours, x) / count_macs(plain, x) == pytest.approx(4 / 9 * (32 / 31) ** 2)

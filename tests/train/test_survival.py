@@ -101,7 +101,8 @@ def test_a_stop_saves_and_says_how_to_go_on(
         loaders = psutil.Process().children()
         assert loaders
         pids = [str(process.pid) for process in [*loaders, psutil.Process()]]
-        subprocess.run(["kill", f"-{request_.name[3:]}", *pids], check=True)  # none of them sends it
+        # None of them sends it.
+        subprocess.run(["kill", f"-{request_.name[3:]}", *pids], check=True)
         time.sleep(0.2)
         return image_l1(prediction)
 
