@@ -49,6 +49,8 @@ def test_commands_work_where_there_is_no_repository(networks: Path, tmp_path: Pa
     (tmp_path / "photos").mkdir()
     for name in ("astronaut.png", "chelsea.png"):
         shutil.copy(SKIMAGE_DATA / name, tmp_path / "photos")
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    assert wheel.stat().st_size < 18e6
     commands = [
         ["eval", "--model", BUNDLED, "--images", "photos", "--size", "64", "--out", "scores.json"],
         ["reconstruct", "photos/chelsea.png", "--model", BUNDLED, "--out", "pictures"],

@@ -43,6 +43,7 @@ def silence(model: DCAE) -> DCAE:
 
 MODELS: dict[str, Callable[[], DCAE]] = {
     "bundled": partial(read_model, ROOT / "dcde/assets/dc-ae-f16c16-photos"),
+    "bundled Sana": partial(read_model, ROOT / "dcde/assets/dc-ae-f16c32-sana-photos"),
     "sana": lambda: silence(random_model(scaled_down("dc-ae-f32c32-sana-1.0", 32))),
     "all blocks": lambda: silence(model_of("RES")),
 }

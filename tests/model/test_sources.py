@@ -4,13 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import skimage
 import torch
 
 import dcde
 from dcde.base.errors import UserError
-from dcde.model import DCAE
+from dcde.data.pixels import to_model_range
+from dcde.metrics.pictures import mean_psnr_db
+from dcde.model import DCAE, zoo_config
 from dcde.model.checkpoint import save_model
-from dcde.model.sources import load_model, read_made, record_source
+from dcde.model.sources import ASSETS, load_model, read_made, record_source
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -70,3 +73,16 @@ def test_a_teacher_whose_link_leads_elsewhere_is_refused(
 def test_bad_source_is_named(source: str, message: str) -> None:
     with pytest.raises(UserError, match=f"--model: .*{message}"):
         load_model(source, "--model")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in ASSETS.glob("*.md")))
+@torch.no_grad()
+def test_a_bundled_teacher_reconstructs_photos(name: str) -> None:
+    model = load_model(f"bundled:{name}")
+    assert model.config == zoo_config(name)
+    photos = [
+        torch.from_numpy(photo()[:256, :256])
+        for photo in (skimage.data.astronaut, skimage.data.chelsea)
+    ]
+    originals = [to_model_range(photo.permute(2, 0, 1))[None] for photo in photos]
+    assert mean_psnr_db([model(image) for image in originals], originals) > 25

@@ -11,7 +11,7 @@ from dvc.utils.hydra import apply_overrides
 
 from dcde.base.devices import loader_workers
 from dcde.base.errors import UserError
-from dcde.commands.preset import merge, read_preset
+from dcde.commands.preset import merge, preset_names, read_preset
 from dcde.model import zoo_config
 from dcde.params.autoencoder import AutoencoderParams
 from dcde.params.file import load_params, validate
@@ -41,7 +41,7 @@ def test_taps_have_names_and_the_original_recipes_numbers() -> None:
             assert validate(raw, Params, where="params.yaml").distill.tap == name
 
 
-@pytest.mark.parametrize("preset", ["photos", "f32c32"])
+@pytest.mark.parametrize("preset", preset_names(ROOT / "autoencoder/presets"))
 def test_presets_of_the_autoencoder_are_valid(preset: str) -> None:
     folder = ROOT / "autoencoder"
     settings = merge(
