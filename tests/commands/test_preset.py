@@ -129,7 +129,7 @@ def test_those_of_the_autoencoder_are_listed_in_its_folder(monkeypatch: pytest.M
     printed = CliRunner().invoke(app, ["preset", "--list"]).stdout
     head, *rows = printed.splitlines()
     assert head.split() == ["name", "about"]
-    assert [row.split()[0] for row in rows] == ["f32c32", "photos"]
+    assert [row.split()[0] for row in rows] == ["f32c32", "photos", "sana-photos"]
     assert "-S phase2.crops.image_size=1024" in CliRunner().invoke(app, ["preset", "f32c32"]).stdout
 
 
