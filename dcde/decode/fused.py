@@ -207,8 +207,9 @@ class FusedGLU(FusedOp):
 class FusedUpsample(FusedOp):
     """Upsampling by 2 as a convolution at the input's resolution, with its shortcut inside.
 
-    After nearest interpolation, a 3x3 kernel sees 2x2 positions of the input: other ones for each
-    of an input's four outputs, which take 4/9 of the multiplications.
+    After nearest interpolation, neighbouring pixels are copies of each other, so a 3x3 kernel reads
+    only 2x2 different ones, and its weights for equal pixels can be added up beforehand. This takes
+    4/9 of the multiplications.
     """
 
     margin, scale = 1, 2
