@@ -26,7 +26,7 @@ from dcde.profile import latency
 from dcde.profile.latency import Decode, decode_costs, decoders, example_latent
 
 GROUPS = {
-    "sana": ("lite", "sana-4x", "sana-2x"),
+    "sana": ("lite", "sana-4x", "sana-2x", "sana-14x"),
     "f32c32-in": ("in-6x", "w4-v3", "in-3x"),
     "bundled": (),
 }
