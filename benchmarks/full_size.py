@@ -46,7 +46,11 @@ ONE_STEP = {
 def main(
     preset: Annotated[list[str] | None, typer.Argument(help="Some of the presets.")] = None,
 ) -> None:
-    full_size = [name for name in preset_names(PRESETS) if not name.startswith(("tiny", "mini"))]
+    full_size = [
+        name
+        for name in preset_names(PRESETS)
+        if not params_with({}, name).teacher.source.startswith("bundled:")
+    ]
     rows = measure(Setting(Path()), preset or full_size)["rows"]
     print(table(rows, list(rows[0])))
 
