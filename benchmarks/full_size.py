@@ -19,7 +19,7 @@ import typer
 from safetensors.torch import save_file
 
 from benchmarks.pipeline import params_with, pruned
-from benchmarks.setting import Setting, random_pictures, table, teacher_of
+from benchmarks.setting import Setting, random_pictures, table
 from dcde.base.paths import PRESETS
 from dcde.commands.preset import preset_names
 from dcde.data.crops import load_images
@@ -92,7 +92,7 @@ def run(setting: Setting, preset: str, params: Params) -> dict[str, float | None
     Raises:
         AssertionError: if the model read back decodes differently, or not to finite numbers.
     """
-    teacher, lpips = setting.model(teacher_of(preset)), untrained_lpips()
+    teacher, lpips = setting.teacher_of(preset), untrained_lpips()
     students: list[DCAE] = []
     with tempfile.TemporaryDirectory() as name:
         folder, side = Path(name), params.distill.crops.image_size

@@ -80,6 +80,11 @@ class Setting:
         """Build a model with random weights on the device."""
         return random_model(self.config(name)).to(self.device)
 
+    def teacher_of(self, preset: str) -> DCAE:
+        """Build the teacher of a preset's student with random weights on the device."""
+        config = preset_models(PRESETS, preset)[0]
+        return random_model(thin(config) if self.smoke else config).to(self.device)
+
     def batch(self, images: int) -> int:
         """Return the batch size, a quarter of it in a smoke test."""
         return max(1, images // 4) if self.smoke else images
@@ -100,12 +105,6 @@ class Setting:
         side = 256 if self.smoke else 8192 if self.device.type == "cuda" else 2048
         a, b = (torch.randn(side, side, device=self.device, dtype=dtype) for _ in range(2))
         return 2 * side**3 / self.milliseconds(lambda: a @ b, 20) / 1e6
-
-
-def teacher_of(preset: str) -> str:
-    """Return the short name of the teacher of a preset's student."""
-    name = preset_models(PRESETS, preset)[0].name
-    return next(short for short, teacher in TEACHERS.items() if teacher == name)
 
 
 def thin(config: DCAEConfig) -> DCAEConfig:

@@ -23,7 +23,7 @@ import typer
 from torch import Tensor, nn
 
 from benchmarks.pipeline import params_with, trainer_step
-from benchmarks.setting import Setting, about, table, teacher_of
+from benchmarks.setting import Setting, about, table
 from dcde.base.processes import make_accelerator
 from dcde.base.results import write_metrics
 from dcde.data.pixels import to_model_range
@@ -74,7 +74,7 @@ def measure(
 
 def timed(setting: Setting, preset: str, batch: int, way: str, rate: float) -> dict[str, Any]:
     recipe = recipe_of(preset, setting, batch, all_switches=way == ALL)
-    student, teacher = setting.model(preset), setting.model(teacher_of(preset))
+    student, teacher = setting.model(preset), setting.teacher_of(preset)
     images = batch_of(setting, teacher, recipe)
     lpips = untrained_lpips().to(setting.device)
     step: Callable[[], Any]

@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.pipeline import trainer_step
-from benchmarks.setting import Setting, teacher_of
+from benchmarks.setting import Setting
 from benchmarks.training import batch_of, recipe_of
 from dcde.base.processes import make_accelerator
 from dcde.metrics.lpips import untrained_lpips
@@ -32,7 +32,7 @@ def measure(setting: Setting) -> dict[str, Any]:
                 rows += longest(f"{TEACHER}, {way}", partial(decode, latent), setting)
     if setting.has_time("training step"):
         recipe = recipe_of(PRESET, setting, setting.batch(16), all_switches=True)
-        teacher, lpips = setting.model(teacher_of(PRESET)), untrained_lpips()
+        teacher, lpips = setting.teacher_of(PRESET), untrained_lpips()
         accelerator = make_accelerator(recipe.distill.precision)
         step = trainer_step(setting.model(PRESET), teacher, recipe, lpips, accelerator)
         batch = batch_of(setting, teacher, recipe)
