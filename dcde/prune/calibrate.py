@@ -13,11 +13,11 @@ from dcde.model.blocks import RMSNorm2d
 
 
 @torch.no_grad()
-def input_energy(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[str, Tensor]:
+def input_energy(model: DCAE, latents: Sequence[Tensor]) -> dict[str, Tensor]:
     """Return the mean square of each input channel of the decoder's convolutions and RMS norms.
 
     Args:
-        images: (B, 3, H, W) in [-1, 1].
+        latents: batches of (B, latent_channels, h, w), on the model's device.
 
     Returns:
         Name of the module in the decoder to (channels,), on the CPU.
@@ -36,11 +36,12 @@ def input_energy(model: DCAE, images: Tensor, *, batch_size: int = 8) -> dict[st
         for name, module in model.decoder.named_modules()
         if isinstance(module, nn.Conv2d | RMSNorm2d)
     ]
-    for batch in images.split(batch_size):
-        model(batch)
+    for batch in latents:
+        model.decode(batch)
     for handle in handles:
         handle.remove()
-    return {name: squares / len(images) for name, squares in total.items()}
+    images = sum(map(len, latents))
+    return {name: squares / images for name, squares in total.items()}
 
 
 @torch.inference_mode()

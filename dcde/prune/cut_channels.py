@@ -14,7 +14,7 @@ Beside cutting tensors, this takes two corrections:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -43,18 +43,18 @@ def narrow(
     model: DCAE,
     config: DCAEConfig,
     choice: Choice,
-    images: Tensor,
+    latents: Sequence[Tensor],
     *,
     seed: int,
     inside: Channels | None = None,
 ) -> tuple[DCAE, Channels]:
     """Return a narrower student of the same depth, and the channels that it kept.
 
-    The student is on the images' device, the model on the CPU.
+    The student is on the latents' device, the model on the CPU.
 
     Args:
         config: the student's, see `dcde.prune.shape.narrower_config`.
-        images: to calibrate with, (B, 3, H, W) in [-1, 1], on the model's device.
+        latents: to calibrate with, batches of (B, latent_channels, h, w), on the model's device.
         seed: of `random`.
         inside: the channels to keep inside blocks, if they are chosen already
             (`dcde.prune.subset`); then `choice` applies to the streams alone.
@@ -63,7 +63,7 @@ def narrow(
     by_use = choice == "rebuild"
     energy: dict[str, Tensor] = {}
     if narrower.widths != full.widths or (by_use and inside is None):
-        energy = input_energy(model, images)
+        energy = input_energy(model, latents)
     if choice == "rebuild" and not energy:  # all channels of the streams stay
         scores = {group: torch.zeros(size) for group, size in group_sizes(full).items()}
     elif choice == "rebuild":
@@ -71,7 +71,7 @@ def narrow(
     else:
         scores = places(full, narrower, choice, torch.Generator().manual_seed(seed))
     kept = choose_channels(full, narrower, scores, linked=by_use) | (inside or {})
-    return cut_channels(model.cpu(), config, kept, energy).to(images.device), kept
+    return cut_channels(model.cpu(), config, kept, energy).to(latents[0].device), kept
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def prune(
         if params.channels == "rebuild":
             inside = rebuilding_channels(teacher, config.decoder, kept, latents, seed=seed)
         student, channels = narrow(
-            student, config, params.channels, images(), seed=seed, inside=inside
+            student, config, params.channels, latents, seed=seed, inside=inside
         )
     scores = {}
     if params.repair:

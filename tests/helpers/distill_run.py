@@ -63,7 +63,9 @@ def models(norm: Literal["bn2d", "trms2d"] = "bn2d", *, narrow: bool = False) ->
     if not narrow:
         return teacher, cut_blocks(teacher, ((), (0,), (0,), (0,)))
     config = narrower_config(teacher.config, (4, 4, 8, 32), None)
-    student, _ = cut_narrow(teacher.eval(), config, "direct", torch.zeros(1, 3, 32, 32), seed=0)
+    student, _ = cut_narrow(
+        teacher.eval(), config, "direct", [teacher.encode(torch.zeros(1, 3, 32, 32))], seed=0
+    )
     return teacher, student
 
 

@@ -24,7 +24,7 @@ def test_places_of_direct_and_gap() -> None:
     model = model_of()
     config = narrower_config(model.config, None, [1, 0.125, 1, 1])
     for choice, expected in (("direct", [0, 1, 2, 3]), ("gap", [0, 10, 20, 31])):
-        student, _ = narrow(model, config, choice, torch.rand(1, 3, 32, 32), seed=0)  # type: ignore[arg-type]
+        student, _ = narrow(model, config, choice, [torch.rand(1, 32, 4, 4)], seed=0)  # type: ignore[arg-type]
         ours = student.decoder.stages[1].op_list[1].main.conv1.conv.weight
         theirs = model.decoder.stages[1].op_list[1].main.conv1.conv.weight
         assert torch.equal(ours, theirs[expected])

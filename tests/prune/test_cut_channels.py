@@ -54,7 +54,7 @@ def test_dead_inner_channels_are_found_and_removed_with_no_change(
     model = model_of("R" + 2 * kind, norm)
     half = kill_half_inside(model)
     config = narrower_config(model.config, None, [1, 0.5, 0.5, 0.5])
-    student, _ = narrow(model, config, "rebuild", pictures, seed=0)
+    student, _ = narrow(model, config, "rebuild", [model.encode(pictures)], seed=0)
     assert student.config.decoder.widths == model.config.decoder.widths
     assert group_sizes(student.config.decoder) == half
     assert_same(student, model, latent)
@@ -76,7 +76,7 @@ def test_dead_channels_of_the_stream_are_removed_with_no_change(
     sizes = group_sizes(model.config.decoder)
     kept = at_random(sizes, group_sizes(config.decoder))
     kill(model, without(sizes, kept))
-    energy = input_energy(model, pictures, batch_size=2)
+    energy = input_energy(model, model.encode(pictures).split(2))
     assert_same(cut_channels(model, config, kept, energy), model, latent)
 
 
@@ -92,7 +92,7 @@ def test_dead_channels_of_the_stream_are_found(
     scores = places(full, config.decoder, "random", generator)
     kept = choose_channels(full, config.decoder, scores, linked=False)
     kill(model, without(group_sizes(full), kept))
-    student, _ = narrow(model, config, "rebuild", pictures, seed=0)
+    student, _ = narrow(model, config, "rebuild", [model.encode(pictures)], seed=0)
     assert_same(student, model, latent)
 
 
@@ -101,7 +101,7 @@ def test_stages_that_shrink_alike_keep_their_shortcuts(choice: Choice, pictures:
     """Whatever is chosen, no upsampling convolution has to make up for a shortcut."""
     model = model_of()
     config = narrower_config(model.config, (16, 16, 32, 32), None)
-    student, _ = narrow(model, config, choice, pictures, seed=0)
+    student, _ = narrow(model, config, choice, [model.encode(pictures)], seed=0)
     for i in (1, 2):
         theirs = model.decoder.stages[i].op_list[0].main.conv.conv.weight.flatten().tolist()
         ours = student.decoder.stages[i].op_list[0].main.conv.conv.weight.flatten().tolist()
@@ -113,7 +113,7 @@ def test_cutting_nothing_is_the_identity(pictures: Tensor) -> None:
     for widths, inner in ((model.config.decoder.widths, None), (None, [1.0] * 4)):
         config = narrower_config(model.config, widths, inner)
         assert config.decoder == model.config.decoder
-        student, _ = narrow(model, config, "rebuild", pictures, seed=0)
+        student, _ = narrow(model, config, "rebuild", [model.encode(pictures)], seed=0)
         assert same_weights(student, model)
         owned = {tensor.data_ptr() for tensor in model.state_dict().values()}
         assert not owned & {tensor.data_ptr() for tensor in student.state_dict().values()}
@@ -128,7 +128,7 @@ def test_every_student_is_narrow_where_it_was_asked_for(
     model = model_of("RES")
     ratio = [0.5 if i == stage else 1.0 for i in range(4)]
     config = narrower_config(model.config, None if inside else widths, ratio if inside else None)
-    student, _ = narrow(model, config, choice, pictures, seed=0)
+    student, _ = narrow(model, config, choice, [model.encode(pictures)], seed=0)
     ours, theirs = group_sizes(student.config.decoder), group_sizes(model.config.decoder)
     changed = {group for group, size in ours.items() if size != theirs[group]}
     assert changed and all(group.startswith(f"stage{stage}") for group in changed)
@@ -145,7 +145,7 @@ def test_features_of_another_width_are_refused_before_training(
 ) -> None:
     teacher = model_of()
     config = narrower_config(teacher.config, (16, 16, 32, 32), None)
-    student, _ = narrow(teacher, config, "gap", pictures, seed=0)
+    student, _ = narrow(teacher, config, "gap", [teacher.encode(pictures)], seed=0)
     for tap in ("stream", "norm", "act"):
         with pytest.raises(UserError, match=rf"distill\.tap: found '{tap}', .* 16 channels .* 32"):
             run_distill(

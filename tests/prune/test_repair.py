@@ -34,7 +34,7 @@ def narrowed(
     choice: Choice = "rebuild",
 ) -> tuple[DCAE, Channels]:
     config = narrower_config(model.config, widths, inner)
-    return narrow(model, config, choice, pictures, seed=0)
+    return narrow(model, config, choice, [model.encode(pictures)], seed=0)
 
 
 @torch.no_grad()

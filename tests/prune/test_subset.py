@@ -84,7 +84,7 @@ def test_channels_that_others_rebuild_are_cut_with_no_change() -> None:
             cut_blocks(teacher, whole),
             config,
             "rebuild",
-            pictures,
+            latents,
             seed=0,
             inside=inside if rebuild else None,
         )
