@@ -89,16 +89,20 @@ def preset_models(folder: Path, name: str) -> tuple[DCAEConfig, DCAEConfig]:
     """Return the architectures of a preset's teacher and student.
 
     Raises:
-        UserError: for a teacher that is not in the zoo, and as `preset_params`.
+        UserError: for a teacher whose architecture is not known by its name, for a student that it
+            can't be pruned to, and as `preset_params`.
     """
     params = preset_params(folder, name)
     teacher = published_config(params.teacher.source)
     if teacher is None:
         raise UserError(
-            f"preset {name}: teacher.source: found {params.teacher.source!r}, expected a model of "
-            "the zoo"
+            f"preset {name}: teacher.source: found {params.teacher.source!r}, expected a published "
+            "DC-AE, such as hf:mit-han-lab/dc-ae-f32c32-sana-1.1-diffusers"
         )
-    return teacher, student_config(teacher, params.prune)
+    try:
+        return teacher, student_config(teacher, params.prune)
+    except UserError as error:
+        raise UserError(f"preset {name}: {error}") from None
 
 
 def preset(
@@ -164,18 +168,31 @@ def _differences(name: str) -> dict[str, Any]:
         validate(wanted, AutoencoderParams, where=f"{PARAMS} with preset {name}")
     else:
         raw = validate(raw, Params, where=PARAMS.name).model_dump(mode="json")
-        preset = validate(settings, Params, where=f"preset {name}").model_dump(mode="json")
+        params = preset_params(PRESETS, name)
+        if published_config(params.teacher.source):  # then a student that can't be is known here
+            preset_models(PRESETS, name)
+        preset = params.model_dump(mode="json")
         wanted = {**preset, **{key: raw[key] for key in KEPT if key not in settings}}
     now = leaves(raw)
     return {key: value for key, value in leaves(wanted).items() if now.get(key, ...) != value}
 
 
 def _table() -> str:
-    """Return all presets in columns; GMACs are for one image of the preset's size."""
-    rows = [_cells(name) for name in preset_names(PRESETS)]
+    """Return all presets in columns; GMACs are for one image of the preset's size.
+
+    A preset whose student can't be counted has the reason in its row.
+    """
+    rows: list[list[str]] = []
+    for name in preset_names(PRESETS):
+        try:
+            rows.append(_cells(name))
+        except UserError as error:
+            rows.append([name, str(error)])
     if not rows:
         raise UserError(f"{PRESETS}: found no preset; run it in the repository's root")
-    rows.insert(0, list(COLUMNS) if len(rows[0]) == len(COLUMNS) else [COLUMNS[0], COLUMNS[-1]])
+    count = max(map(len, rows))
+    rows = [[row[0], *[""] * (count - len(row)), *row[1:]] for row in rows]
+    rows.insert(0, list(COLUMNS) if count == len(COLUMNS) else [COLUMNS[0], COLUMNS[-1]])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
